@@ -1,0 +1,1 @@
+"""Real systems: find, start, connect, stop."""

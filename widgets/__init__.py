@@ -1,0 +1,1 @@
+"""What is seen and moved: the explorables of every chapter."""
