@@ -48,7 +48,9 @@ def number(
     raise ValueError(f"{name} = {value!r}: must be a number {_range(low, high, unit, open_low, open_high)}")
 
 
-def integer(name: str, value: object, low: float = -math.inf, high: float = math.inf, *, unit: str = "") -> int:
+def integer(
+    name: str, value: object, low: float = -math.inf, high: float = math.inf, *, unit: str = ""
+) -> int:
     """Return `value` as an int if it is a whole number in the allowed range.
 
     Parameters
