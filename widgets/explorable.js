@@ -1,0 +1,496 @@
+// The browser's side of every explorable. Sent once a page (see library.py); each explorable only waits for it.
+
+const STORE = "system-design-workbook";
+
+async function loadPlotly(model) {
+  const bytes = model.get("plotly");
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const source = await new Response(stream).blob();
+  const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+  // plotly.js is a UMD bundle: with JupyterLab's or Voilà's AMD loader in sight it would hide in there.
+  const define = globalThis.define;
+  globalThis.define = undefined;
+  try {
+    await new Promise((resolve, reject) => {
+      const script = document.createElement("script");
+      script.src = url;
+      script.onload = resolve;
+      script.onerror = () => reject(new Error("plotly.js could not be loaded"));
+      document.head.append(script);
+    });
+  } finally {
+    globalThis.define = define;
+    URL.revokeObjectURL(url);
+  }
+  return globalThis.Plotly;
+}
+
+export default {
+  async initialize({ model }) {
+    const shelf = (globalThis.systemDesignWorkbook ??= {});
+    const slot = (shelf[model.get("key")] ??= {});
+    slot.ready ??= new Promise((resolve) => (slot.resolve = resolve));
+    if (slot.started) return;
+    slot.started = true;
+    const style = document.createElement("style");
+    style.textContent = model.get("style");
+    document.head.append(style);
+    shelf.plotly ??= {};
+    const version = model.get("plotly_version");
+    shelf.plotly[version] ??= loadPlotly(model);
+    slot.resolve({ render: (context) => render(context, shelf.plotly[version]) });
+  },
+};
+
+// Small helpers ---------------------------------------------------------------------------------------------
+
+function make(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  // JupyterLab's shortcuts (arrows move between cells) look at the focused element itself: each says no.
+  if (["input", "select", "button", "summary"].includes(tag)) node.dataset.lmSuppressShortcuts = "true";
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key === "on") for (const [event, action] of Object.entries(value)) node.addEventListener(event, action);
+    else if (value === true) node.setAttribute(key, "");
+    else if (value !== false && value != null) node.setAttribute(key, value);
+  }
+  node.append(...children.filter((child) => child != null));
+  return node;
+}
+
+function paint(value, theme) {
+  if (typeof value === "string") return theme[value] ?? value;
+  if (Array.isArray(value)) return value.map((entry) => paint(entry, theme));
+  if (value && typeof value === "object" && !ArrayBuffer.isView(value)) {
+    return Object.fromEntries(Object.entries(value).map(([key, entry]) => [key, paint(entry, theme)]));
+  }
+  return value;
+}
+
+function isDark() {
+  const light = document.body.dataset.jpThemeLight;
+  if (light !== undefined) return light === "false";
+  return document.body.classList.contains("theme-dark") || matchMedia("(prefers-color-scheme: dark)").matches;
+}
+
+function shown(value) {
+  if (typeof value !== "number") return String(value);
+  if (Number.isInteger(value)) return value.toLocaleString("en-US");
+  const text = Number(value.toPrecision(4));
+  return Math.abs(text) >= 1e-4 ? text.toLocaleString("en-US", { maximumSignificantDigits: 4 }) : String(text);
+}
+
+function unitText(value, unit) {
+  return unit ? `${shown(value)} ${unit}` : shown(value);
+}
+
+function float32(buffer) {
+  const view = buffer instanceof DataView ? buffer : new DataView(buffer.buffer ?? buffer);
+  // A copy: the message's own buffer need not be aligned to four bytes.
+  return new Float32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
+}
+
+// Controls --------------------------------------------------------------------------------------------------
+
+// Each returns {node, write(value), limit?(last)}; `change(value)` tells of a new value.
+function numberControl(control, id, change) {
+  const log = control.kind === "log";
+  const last = log ? control.positions : Math.round((control.high - control.low) / control.step);
+  const tidy = (value) => {
+    const bounded = Math.min(control.high, Math.max(control.low, value));
+    if (bounded === control.low || bounded === control.high) return bounded;
+    return control.whole ? Math.round(bounded) : Number(bounded.toPrecision(log ? 3 : 6));
+  };
+  const at = (position) => {
+    if (position >= last) return control.high;
+    if (!log) return tidy(control.low + position * control.step);
+    return tidy(control.low * (control.high / control.low) ** (position / last));
+  };
+  const position = (value) =>
+    log
+      ? (Math.log(value / control.low) / Math.log(control.high / control.low)) * last
+      : (value - control.low) / control.step;
+  let current = control.value;
+  const range = make("input", {
+    type: "range", id, min: 0, max: last, step: 1,
+    on: {
+      input: () => {
+        let next = at(Number(range.value));
+        // Whole numbers on a log scale share positions at its low end: a key press always moves on.
+        if (control.whole && log && next === current) {
+          const direction = Math.sign(Number(range.value) - position(current));
+          next = tidy(current + direction);
+        }
+        current = next;
+        spell();
+        change(next);
+      },
+    },
+  });
+  const exact = make("input", {
+    type: "text", inputmode: "decimal", class: "sdw-exact", "aria-label": `${control.label}, exact value`,
+    on: {
+      change: () => {
+        const text = exact.value.replaceAll(",", "").trim();
+        change(text === "" || Number.isNaN(Number(text)) ? exact.value : Number(text));
+      },
+    },
+  });
+  function spell() {
+    range.setAttribute("aria-valuetext", unitText(current, control.unit));
+    exact.value = shown(current);
+  }
+  return {
+    node: make("div", { class: "sdw-control" },
+      make("label", { for: id }, control.label),
+      make("div", { class: "sdw-row" }, range, exact, make("span", { class: "sdw-unit" }, control.unit)),
+    ),
+    write(value) {
+      current = value;
+      range.value = Math.round(position(value));
+      spell();
+    },
+  };
+}
+
+function choiceControl(control, id, change) {
+  const select = make("select", { id, on: { change: () => change(select.value) } },
+    ...control.options.map((option) => make("option", { value: option }, option)));
+  return {
+    node: make("div", { class: "sdw-control" }, make("label", { for: id }, control.label), select),
+    write: (value) => (select.value = value),
+  };
+}
+
+function toggleControl(control, id, change) {
+  const box = make("input", { type: "checkbox", id, on: { change: () => change(box.checked) } });
+  return {
+    node: make("div", { class: "sdw-control sdw-toggle" }, box, make("label", { for: id }, control.label)),
+    write: (value) => (box.checked = value),
+  };
+}
+
+function seedControl(control, id, change) {
+  const field = make("input", { type: "text", inputmode: "numeric", id, class: "sdw-exact", on: { change: () => {
+    const text = field.value.trim();
+    change(text === "" || Number.isNaN(Number(text)) ? field.value : Number(text));
+  } } });
+  let current = control.value;
+  const again = make("button", { type: "button", on: { click: () => change((current + 1) % (control.high + 1)) } },
+    "Draw again");
+  return {
+    node: make("div", { class: "sdw-control" }, make("label", { for: id }, "random seed"),
+      make("div", { class: "sdw-row" }, field, again)),
+    write(value) {
+      current = value;
+      field.value = String(value);
+    },
+  };
+}
+
+function timelineControl(control, id, change, drawn) {
+  let current = control.value, last = control.high, playing = false;
+  const go = (step) => {
+    current = Math.min(last, Math.max(0, step));
+    write(current);
+    change(current);
+  };
+  const button = (name, sign, action) =>
+    make("button", { type: "button", title: name, "aria-label": name, on: { click: action } }, sign);
+  const range = make("input", { type: "range", id, min: 0, max: last, step: 1, on: { input: () => {
+    stop();
+    go(Number(range.value));
+  } } });
+  const count = make("span", { class: "sdw-count" });
+  const play = button("Play", "▶", () => (playing ? stop() : start()));
+  // A step is drawn, then waited for: with reduced motion asked for, slower and nothing slides.
+  const pause = () => (matchMedia("(prefers-reduced-motion: reduce)").matches ? 1200 : 600);
+  function stop() {
+    playing = false;
+    play.textContent = "▶";
+    play.title = "Play";
+    play.setAttribute("aria-label", "Play");
+  }
+  async function start() {
+    playing = true;
+    play.textContent = "⏸";
+    play.title = "Pause";
+    play.setAttribute("aria-label", "Pause");
+    if (current >= last) go(0);
+    while (playing && current < last) {
+      const seen = drawn();
+      await new Promise((resolve) => setTimeout(resolve, pause()));
+      if (!playing || !play.isConnected) break;
+      go(current + 1);
+      await seen;
+    }
+    stop();
+  }
+  function write(value) {
+    current = value;
+    range.value = value;
+    range.setAttribute("aria-valuetext", `${control.label} ${value} of ${last}`);
+    count.textContent = `${value} / ${last}`;
+  }
+  return {
+    node: make("div", { class: "sdw-control sdw-timeline" }, make("label", { for: id }, control.label),
+      make("div", { class: "sdw-row" },
+        button("To the start", "⏮", () => { stop(); go(0); }),
+        button("One step back", "◀", () => { stop(); go(current - 1); }),
+        play,
+        button("One step on", "▶|", () => { stop(); go(current + 1); }),
+        button("To the end", "⏭", () => { stop(); go(last); }),
+        range, count)),
+    write,
+    limit(value) {
+      last = value ?? control.high;
+      range.max = last;
+      write(Math.min(current, last));
+    },
+  };
+}
+
+const CONTROLS = {
+  slider: numberControl, log: numberControl, choice: choiceControl, toggle: toggleControl, seed: seedControl,
+  timeline: timelineControl,
+};
+
+// The question ----------------------------------------------------------------------------------------------
+
+function verdict(question, given) {
+  if (given === null) return `The answer: ${question.answer_text}.`;
+  if (question.options.length) {
+    return given === question.answer ? `You said “${given}”, and so it is.`
+      : `You said “${given}”. It is “${question.answer}”.`;
+  }
+  const said = `You said ${unitText(given, question.unit)}`;
+  const off = Math.abs(given - question.answer);
+  if (off <= 0.02 * Math.abs(question.answer) || off < 1e-9) return `${said}: right, it is ${question.answer_text}.`;
+  const ratio = given / question.answer;
+  const times = ratio > 1 ? `${shown(ratio)} times too much` : ratio > 0 ? `${shown(1 / ratio)} times too little` : "";
+  return `${said}. It is ${question.answer_text}${times ? ", so that was " + times : ""}.`;
+}
+
+function questionBlock(spec, reveal) {
+  const { question } = spec;
+  const id = `sdw-${Math.random().toString(36).slice(2)}`;
+  const hint = make("p", { class: "sdw-hint", role: "status" });
+  const answer = (value) => reveal(value);
+  const choices = question.options.map((option) =>
+    make("button", { type: "button", class: "sdw-option", on: { click: () => answer(option) } }, option));
+  const field = make("input", { type: "text", inputmode: "decimal", id, autocomplete: "off", class: "sdw-guess" });
+  const form = make("form", { on: { submit: (event) => {
+    event.preventDefault();
+    const value = Number(field.value.replaceAll(",", "").trim());
+    if (field.value.trim() === "" || Number.isNaN(value)) hint.textContent = "Type a number, or choose Show me.";
+    else answer(value);
+  } } },
+    make("label", { for: id }, "Your estimate"), field, make("span", {}, question.unit),
+    make("button", { type: "submit", class: "sdw-main" }, "Check"));
+  return make("div", { class: "sdw-question" },
+    make("p", { class: "sdw-ask" }, make("span", { class: "sdw-tag" }, "Predict"), " ", question.text),
+    make("div", { class: "sdw-answers" }, ...(choices.length ? choices : [form]),
+      make("button", { type: "button", class: "sdw-quiet", on: { click: () => answer(null) } }, "Show me")),
+    hint);
+}
+
+// What a reader has predicted stays for the day: a restarted kernel does not ask again.
+function remembered(name) {
+  try { return JSON.parse(sessionStorage.getItem(`${STORE}:${name}`)); } catch { return null; }
+}
+function remember(name, value) {
+  try { sessionStorage.setItem(`${STORE}:${name}`, JSON.stringify(value)); } catch { /* private window */ }
+}
+
+// One explorable --------------------------------------------------------------------------------------------
+
+function render({ model, el }, plotlyReady) {
+  const spec = model.get("spec");
+  const unique = `sdw-${model.model_id ?? Math.random().toString(36).slice(2)}-${Math.random().toString(36).slice(2, 6)}`;
+  const state = { traces: [], layout: {}, sequence: -1, parameters: {}, pinned: null };
+  let plotly = null, dead = false, waiters = [];
+
+  // What is sent: one request at a time, then the newest setting.
+  let underWay = null, next = null, requests = 0, busy = 0;
+  function set(change) {
+    next = { ...(next ?? {}), ...change };
+    if (underWay === null) send();
+  }
+  function send() {
+    if (next === null) return;
+    underWay = ++requests;
+    model.send({ kind: "set", request: underWay, parameters: next });
+    next = null;
+    clearTimeout(busy);
+    busy = setTimeout(() => root.classList.add("sdw-busy"), 300);
+  }
+  function answered(request) {
+    if (request !== underWay) return;
+    underWay = null;
+    clearTimeout(busy);
+    root.classList.remove("sdw-busy");
+    send();
+  }
+
+  const drawn = () => new Promise((resolve) => waiters.push(resolve));
+  const controls = Object.fromEntries(spec.controls.map((control, index) => [
+    control.name,
+    CONTROLS[control.kind](control, `${unique}-${index}`, (value) => set({ [control.name]: value }), drawn),
+  ]));
+  const plot = make("div", { class: "sdw-plot", role: "img" });
+  const sentence = make("p", { class: "sdw-sentence", "aria-live": "polite" });
+  const error = make("p", { class: "sdw-error", role: "alert", hidden: true });
+  const outcome = make("p", { class: "sdw-outcome", role: "status" });
+  const description = make("p", {});
+  const pinned = make("p", { class: "sdw-pinned", hidden: true });
+  const share = make("input", { type: "text", readonly: true, "aria-label": "This scenario as a line of Python", hidden: true });
+  const button = (text, title, action) =>
+    make("button", { type: "button", title, on: { click: action } }, text);
+  const pin = button("Pin", "Keep this picture in the background to compare with", () => {
+    state.pinned = state.pinned ? null : {
+      sentence: sentence.textContent,
+      traces: state.traces.map((trace) => ({ meta: trace.meta, arrays: { ...trace.arrays } })),
+    };
+    pin.textContent = state.pinned ? "Unpin" : "Pin";
+    pinned.hidden = !state.pinned;
+    pinned.textContent = state.pinned ? `Pinned: ${state.pinned.sentence}` : "";
+    draw();
+  });
+  const tools = make("div", { class: "sdw-tools" },
+    button("Reset", "All controls back to where they started", () =>
+      set(Object.fromEntries(spec.controls.map((control) => [control.name, control.value])))),
+    pin,
+    button("Share", "Copy a line of Python that opens this very picture", () => {
+      const text = JSON.stringify({ explorable: spec.name, parameters: state.parameters });
+      share.value = `widgets.restore('${text}')`;
+      share.hidden = false;
+      share.select();
+      navigator.clipboard?.writeText(share.value).catch(() => {});
+    }),
+    share);
+  const body = make("div", { class: "sdw-body", hidden: true },
+    make("div", { class: "sdw-controls", role: "group", "aria-label": "Controls" },
+      ...spec.controls.map((control) => controls[control.name].node)),
+    error, outcome, plot, sentence, pinned, tools,
+    make("details", {}, make("summary", {}, "In words"), description,
+      spec.leaves_out ? make("p", {}, make("b", {}, "What this leaves out: "), spec.leaves_out) : null));
+  const ask = questionBlock(spec, (value) => {
+    remember(spec.name, { value });
+    open(value);
+  });
+  const root = make("section", { class: "sdw", "aria-label": spec.title, "data-explorable": spec.name }, make("p", { class: "sdw-title" }, spec.title), ask, body);
+  el.append(root);
+
+  function open(value) {
+    ask.hidden = true;
+    body.hidden = false;
+    outcome.textContent = verdict(spec.question, value);
+    draw();
+  }
+
+  function traces(list, theme, ghost) {
+    return list.map(({ meta, arrays }) => {
+      const trace = { ...paint(meta, theme), ...arrays };
+      if (!ghost) return trace;
+      trace.opacity = 0.35 * (trace.opacity ?? 1);
+      trace.showlegend = false;
+      trace.hoverinfo = "skip";
+      for (const part of ["line", "marker"]) if (trace[part]) trace[part] = { ...trace[part], color: theme.$soft };
+      return trace;
+    });
+  }
+  function draw() {
+    if (!plotly || dead || body.hidden || state.sequence < 0 || !plot.isConnected) return;
+    const theme = isDark() ? spec.dark : spec.light;
+    const data = [
+      ...(state.pinned ? traces(state.pinned.traces, theme, true) : []),
+      ...traces(state.traces, theme, false),
+    ];
+    const layout = { ...paint(state.layout, theme), autosize: true };
+    if (state.pinned && !layout.barmode) layout.barmode = "overlay";
+    narrow(layout, plot.clientWidth);
+    plotly.react(plot, data, layout, { displayModeBar: false, responsive: true }).then(() => {
+      plot.dataset.drawn = state.sequence;
+      for (const resolve of waiters.splice(0)) resolve();
+    });
+  }
+
+  function apply(message, buffers) {
+    if (message.error) {
+      error.textContent = message.error;
+      error.hidden = false;
+    } else {
+      error.hidden = true;
+    }
+    if (message.traces) {
+      state.traces = message.traces.map((trace, index) => {
+        const before = state.traces[index] ?? { meta: {}, arrays: {} };
+        const arrays = trace.meta && before.meta.type !== trace.meta.type ? {} : { ...before.arrays };
+        for (const [key, place] of Object.entries(trace.arrays)) arrays[key] = float32(buffers[place]);
+        return { meta: trace.meta ?? before.meta, arrays };
+      });
+      if (message.layout) state.layout = message.layout;
+      sentence.textContent = message.sentence;
+      description.textContent = message.description;
+      plot.setAttribute("aria-label", `${spec.title}. ${message.sentence}`);
+    }
+    state.sequence = message.sequence;
+    state.parameters = message.parameters;
+    root.dataset.sequence = message.sequence;
+    root.dataset.kernelMs = message.kernel_ms;
+    const settled = next === null && (underWay === null || message.request === underWay);
+    for (const [name, control] of Object.entries(controls)) {
+      if (settled) control.write(message.parameters[name]);
+      if (control.limit) control.limit(message.last_step);
+    }
+    if (message.traces) draw();
+    answered(message.request);
+  }
+
+  const receive = (message, buffers) => apply(message, buffers ?? []);
+  model.on("msg:custom", receive);
+  const whole = model.get("picture");
+  apply(whole, whole.buffers);
+  model.send({ kind: "ready", sequence: state.sequence });
+  const before = remembered(spec.name);
+  if (before) open(before.value);
+  plotlyReady.then((loaded) => {
+    plotly = loaded;
+    draw();
+  });
+
+  // The theme may change, and the cell may be shown only later or get wider.
+  const themes = new MutationObserver(draw);
+  themes.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "class"] });
+  let width = 0;
+  const sizes = new ResizeObserver(() => {
+    if (plot.clientWidth && Math.abs(plot.clientWidth - width) > 2) {
+      width = plot.clientWidth;
+      draw();
+    }
+  });
+  sizes.observe(plot);
+  return () => {
+    dead = true;
+    themes.disconnect();
+    sizes.disconnect();
+    model.off("msg:custom", receive);
+    if (plotly) plotly.purge(plot);
+  };
+}
+
+// Panels stand side by side; on a narrow page below each other.
+function narrow(layout, width) {
+  const axes = Object.keys(layout).filter((key) => key.startsWith("xaxis"));
+  if (axes.length < 2 || width === 0 || width > 560) return;
+  const height = 1 / axes.length;
+  axes.forEach((key, row) => {
+    const suffix = key.slice(5);
+    const top = 1 - row * height;
+    layout[key] = { ...layout[key], domain: [0, 1] };
+    layout[`yaxis${suffix}`] = { ...layout[`yaxis${suffix}`], domain: [top - height * 0.68, top - height * 0.06] };
+  });
+  let title = 0;
+  layout.annotations = layout.annotations.map((note) =>
+    note.xref === "paper" ? { ...note, x: 0.5, y: 1 - title++ * height - height * 0.06, yshift: 20 } : note);
+  layout.height *= axes.length * 0.9;
+}
