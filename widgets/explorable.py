@@ -11,7 +11,7 @@
     def effective_access_time(hit_rate: float, hit_ms: float) -> View: ...
 
 The function computes (by calling ``course``) and returns a :class:`widgets.plot.View`; it knows nothing of
-browsers.  Called by a reader, the explorable gives a widget; ``.view(...)`` gives the same picture without one.
+browsers.  Called by a reader, the explorable gives a widget; ``.view(...)`` gives the picture without one.
 """
 
 from __future__ import annotations
@@ -260,7 +260,7 @@ class ExplorableWidget(anywidget.AnyWidget):
         super().__init__(spec=declared.spec(), library=library_key())
         self.on_msg(self._receive)
 
-    # What a reader calls -------------------------------------------------------------------------------------
+    # What a reader calls -----------------------------------------------------------------------
 
     @property
     def parameters(self) -> dict[str, Value]:
@@ -289,7 +289,7 @@ class ExplorableWidget(anywidget.AnyWidget):
         """Return the explorable's name and parameters as text, to keep, send and :func:`restore`."""
         return json.dumps({"explorable": self._declared.name, "parameters": self._parameters})
 
-    # The way of one slider -----------------------------------------------------------------------------------
+    # The way of one slider ---------------------------------------------------------------------
 
     def _attempt(self, parameters: Mapping[str, object]) -> Figure | None:
         """Try a setting; keep the last good picture where it is refused."""
@@ -348,7 +348,7 @@ class ExplorableWidget(anywidget.AnyWidget):
         message, buffers = changes(None, self._figure)
         return {**message, **self._caption(None, time.perf_counter()), "buffers": buffers}
 
-    # What is stored in a notebook ----------------------------------------------------------------------------
+    # What is stored in a notebook --------------------------------------------------------------
 
     def _repr_mimebundle_(self, **_options: object) -> tuple[dict[str, Any], dict[str, Any]]:
         text = f"{self._declared.title}\n{self._view.sentence}\n{self._view.description()}"
@@ -381,8 +381,8 @@ def changes(old: Figure | None, new: Figure) -> tuple[dict[str, Any], list[memor
     Returns
     -------
     message : dict
-        ``traces[i]["arrays"]`` maps a key to the index of its buffer (float32); keys that are missing have not
-        changed.  ``traces[i]["meta"]`` and ``layout`` are there where they have changed.
+        ``traces[i]["arrays"]`` maps a key to the index of its buffer (float32); keys that are missing have
+        not changed.  ``traces[i]["meta"]`` and ``layout`` are there where they have changed.
     buffers : list of memoryview
         The arrays that have changed.
     """

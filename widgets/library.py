@@ -1,7 +1,7 @@
 """The browser's side of every explorable, sent once a page: plotly.js and ``explorable.js``.
 
-plotly.js is the one of the installed plotly package.  It travels compressed through the kernel's own channel, so a
-page needs no network, and a page of twenty pictures carries it once, not twenty times.
+plotly.js is the one of the installed plotly package.  It travels compressed through the kernel's own channel,
+so a page needs no network, and a page of twenty pictures carries it once, not twenty times.
 """
 
 from __future__ import annotations

@@ -371,7 +371,8 @@ def build_figure(view: View) -> Figure:
         "paper_bgcolor": "$paper",
         "plot_bgcolor": "$paper",
         "font": {"family": "system-ui, sans-serif", "size": 13, "color": "$ink"},
-        "legend": {"orientation": "h", "x": 0, "y": -0.22, "yanchor": "top"},
+        # Below the axis title, whatever the height: plotly counts in heights of the plot itself.
+        "legend": {"orientation": "h", "x": 0, "y": -56 / (view.height - 84), "yanchor": "top"},
         "hoverlabel": {"bgcolor": "$paper", "font": {"color": "$ink"}},
         "bargap": 0.25,
         "shapes": [],
@@ -454,7 +455,9 @@ def _annotate(layout: dict[str, Any], panel: Panel, suffix: str, left: float, wi
                 "xanchor": "right",
                 "yanchor": "bottom",
             }
-        layout["shapes"].append({"type": "line", **shape, "line": {"color": "$soft", "width": 1.5, "dash": "dot"}})
+        layout["shapes"].append(
+            {"type": "line", **shape, "line": {"color": "$soft", "width": 1.5, "dash": "dot"}}
+        )
         layout["annotations"].append({**text, **note, "text": mark.label})
     for note_ in panel.notes:
         place = {
@@ -463,7 +466,9 @@ def _annotate(layout: dict[str, Any], panel: Panel, suffix: str, left: float, wi
             "x": math.log10(note_.x) if panel.x.log else note_.x,
             "y": math.log10(note_.y) if panel.y.log else note_.y,
         }
-        layout["annotations"].append({**text, **place, "text": note_.text, "font": {"size": 13, "color": "$ink"}})
+        layout["annotations"].append(
+            {**text, **place, "text": note_.text, "font": {"size": 13, "color": "$ink"}}
+        )
     if panel.title:
         place = {
             "xref": "paper",
