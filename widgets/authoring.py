@@ -1,7 +1,7 @@
 """What authors run: ``python -m widgets.authoring sync`` and ``check``.
 
 The ``.py`` beside each notebook is its source.  ``sync`` writes the ``.ipynb`` from it: executed, outputs
-stored, widgets replaced by pictures, cell ids that depend on what is in the cell only, nothing of the machine.
+stored, widgets replaced by pictures, cell ids that depend only on the cell itself, nothing of the machine.
 """
 
 from __future__ import annotations
@@ -95,6 +95,8 @@ def execute(notebook: Notebook, folder: Path) -> None:
         resources={"metadata": {"path": str(folder)}},
         store_widget_state=False,
         record_timing=False,
+        # The kernel speaks to this process only; its advice on encryption is noise here.
+        extra_arguments=["--log-level=ERROR"],
     )
     try:
         client.execute(env=environment)
@@ -151,7 +153,7 @@ def picture_server() -> Iterator[Any]:
         kaleido.start_sync_server(silence_warnings=True)
     except ChromeNotFoundError as error:
         raise AuthoringError(
-            "static pictures need Chromium or Chrome: install one (Debian: apt install chromium), then try again"
+            "static pictures need Chromium or Chrome: install one (Debian: apt install chromium), then retry"
         ) from error
     try:
 
