@@ -171,12 +171,13 @@ def static_figure(recorded: dict[str, Any]) -> dict[str, Any]:
     """Return the figure of a static picture: title above, sentence and hint below, light theme."""
     figure: dict[str, Any] = paint(recorded["figure"], LIGHT)
     layout = figure["layout"]
-    sentence = textwrap.wrap(recorded["sentence"], 105)
+    sentence = textwrap.wrap(recorded["sentence"], 86)
     height = layout["height"]
     below = 20 * len(sentence) + 34
     # About how many rows the legend takes: nobody measures text before it is drawn.
     names = [trace["name"] for trace in figure["data"] if trace["showlegend"]]
-    legend = 22 * math.ceil(sum(58 + 7 * len(name) for name in names) / 680) if layout["showlegend"] else 0
+    rows = math.ceil(sum(58 + 7 * len(name) for name in names) / 600) if layout["showlegend"] else 0
+    legend = 26 * rows + 10
     margin = layout["margin"]
     layout |= {
         "margin": {**margin, "t": margin["t"] + 30, "b": margin["b"] + below + legend},

@@ -39,7 +39,7 @@ def quantity(value: float, unit: str = "", digits: int = 3) -> str:
         places = digits - 1 - math.floor(math.log10(abs(value)))
         rounded = round(value, places)
         text = f"{rounded:,.{max(0, places)}f}" if abs(rounded) >= 1e-6 else f"{rounded:.{digits - 1}e}"
-        if "." in text and "e" not in text and abs(rounded - round(rounded)) < 1e-12:
+        if "." in text and "e" not in text:
             text = text.rstrip("0").rstrip(".")
     return f"{text} {unit}" if unit else text
 
@@ -116,7 +116,9 @@ class Axis:
         if self.percent:
             result["tickformat"] = ".3~%"
         elif self.log:
-            result |= {"exponentformat": "SI", "dtick": None, "minexponent": 4}
+            result |= {"exponentformat": "SI", "minexponent": 4}
+            if self.range is not None and self.range[1] / self.range[0] > 100:
+                result["dtick"] = 1
         if self.labels is not None:
             result |= {
                 "tickmode": "array",
@@ -362,17 +364,19 @@ def build_figure(view: View) -> Figure:
     data: list[dict[str, Any]] = []
     arrays: list[dict[str, Array]] = []
     columns = len(view.panels)
-    gap = 0.11 if columns == 2 else 0.09
+    gap = 0.14 if columns == 2 else 0.1
     width = (1 - gap * (columns - 1)) / columns
     titled = any(panel.title for panel in view.panels)
+    # Tick labels of two lines push the axis title, and so the legend, down.
+    deep = 17 if any("<br>" in label for panel in view.panels for label in panel.x.labels or ()) else 0
     layout: dict[str, Any] = {
         "height": view.height,
-        "margin": {"l": 60, "r": 20, "t": 34 if titled else 12, "b": 50},
+        "margin": {"l": 60, "r": 20, "t": 34 if titled else 12, "b": 50 + deep},
         "paper_bgcolor": "$paper",
         "plot_bgcolor": "$paper",
         "font": {"family": "system-ui, sans-serif", "size": 13, "color": "$ink"},
         # Below the axis title, whatever the height: plotly counts in heights of the plot itself.
-        "legend": {"orientation": "h", "x": 0, "y": -56 / (view.height - 84), "yanchor": "top"},
+        "legend": {"orientation": "h", "x": 0, "y": -(56 + deep) / (view.height - 84), "yanchor": "top"},
         "hoverlabel": {"bgcolor": "$paper", "font": {"color": "$ink"}},
         "bargap": 0.25,
         "shapes": [],
@@ -411,8 +415,6 @@ def build_figure(view: View) -> Figure:
             arrays.append(trace.arrays)
         _annotate(layout, panel, suffix, left, width)
     layout["showlegend"] = len(seen - {""}) > 1
-    if not layout["showlegend"]:
-        layout["margin"]["b"] = 46
     return Figure(data, arrays, layout)
 
 
@@ -429,7 +431,7 @@ def _automatic(trace: Trace, style: dict[str, Any], number: int) -> dict[str, An
 
 def _annotate(layout: dict[str, Any], panel: Panel, suffix: str, left: float, width: float) -> None:
     x, y = f"x{suffix}", f"y{suffix}"
-    text = {"showarrow": False, "font": {"size": 12, "color": "$soft"}}
+    text = {"showarrow": False, "font": {"size": 12, "color": "$soft"}, "bgcolor": "$paper"}
     for mark in panel.marks:
         at = mark.at
         if mark.vertical:
@@ -504,6 +506,8 @@ def _describe_trace(trace: Trace, panel: Panel) -> str:
     known = np.isfinite(x) & np.isfinite(y)
     x, y = x[known], y[known]
     name = trace.name or panel.y.title
+    if "text" in trace.style and trace.kind == "scatter":
+        return f"{_describe_state(trace)}."
     if not len(x):
         return f"{name}: nothing to show."
 
