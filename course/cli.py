@@ -106,7 +106,14 @@ def lab(
     _ready()
     chosen = choose_port(port)
     token = os.environ.get("JUPYTER_TOKEN") or secrets.token_hex(24)
-    command = [sys.executable, "-m", "jupyterlab", "--ip=127.0.0.1", f"--port={chosen}", "--log-level=ERROR"]
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--ip=127.0.0.1",
+        f"--port={chosen}",
+        "--Application.log_level=ERROR",
+    ]
     command += ["--ServerApp.port_retries=0", f"--ServerApp.root_dir={ROOT}", "--ServerApp.answer_yes=True"]
     command += [f"--LabApp.default_url=/lab/tree/{START}"]
     if not has_browser():

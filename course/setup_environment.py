@@ -243,7 +243,7 @@ def make_venv() -> str:
     except ImportError:
         raise SetupError(
             f"This Python ({sys.executable}) cannot make virtual environments: install what it lacks "
-            "(Debian, Ubuntu: sudo apt install python3-venv), or name another with make lab PYTHON=/path/to/python3."
+            "(Debian, Ubuntu: sudo apt install python3-venv), or name one: make lab PYTHON=/path/to/python3."
         ) from None
     del ensurepip, venv
     step = Step(1, f"Python {sys.version_info[0]}.{sys.version_info[1]} in .venv")
@@ -297,15 +297,9 @@ def install(python: str, prefix: Path, extras: "set[str]") -> None:
 def warm(python: str) -> bool:
     """Compile what is compiled on first use; return whether it worked."""
     step = Step(3, "Compiled code")
-    kernels: list[str] = []
-
-    def tell(line: str) -> str:
-        kernels.append(line)
-        return line
-
-    code, output = follow(step, [python, "-m", "course.kernels"], python, tell)
+    code, output = follow(step, [python, "-m", "course.kernels"], python, lambda line: line)
     last = (output.strip() or "no reason given").splitlines()[-1]
-    step.end(f"first uses will be slower: {last}" if code else f"{len(kernels)} ready")
+    step.end(f"first uses will be slower: {last}" if code else last)
     return not code
 
 
@@ -349,8 +343,8 @@ def main(arguments: "list[str]") -> int:
     try:
         if sys.version_info < OLDEST:
             raise SetupError(
-                f"Python {sys.version_info[0]}.{sys.version_info[1]} is too old: install Python 3.11 or newer, "
-                "or name one with make lab PYTHON=/path/to/python3."
+                f"Python {sys.version.split()[0]} is too old: install Python 3.11 or newer, "
+                "or name one: make lab PYTHON=/path/to/python3."
             )
         python = make_venv()
         prepare(python, VENV, {"dev"} if NEEDS_DEV.intersection(arguments[:1]) else set())
