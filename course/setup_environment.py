@@ -61,7 +61,8 @@ PIP_FAULTS = (
         r"Temporary failure in name resolution|Name or service not known|getaddrinfo failed"
         r"|nodename nor servname|NewConnectionError|Failed to establish a new connection"
         r"|Network is unreachable|Connection refused"
-        r"|ConnectTimeout|ReadTimeout|Read timed out|ProxyError|SSLError|CERTIFICATE_VERIFY_FAILED",
+        r"|ConnectTimeout|ReadTimeout|Read timed out|ProxyError|SSLError|CERTIFICATE_VERIFY_FAILED"
+        r"|from versions: none\)(?![\s\S]*require a different python version)",
         "No network: pip cannot reach its package index. Connect (behind a proxy, set HTTPS_PROXY), then run "
         "the same command again; what was fetched is kept.",
     ),
