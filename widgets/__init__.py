@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-_FRAMEWORK = {"authoring", "controls", "explorable", "library", "palette", "plot", "quiz", "server"}
+_FRAMEWORK = {
+    *("authoring", "chapters", "controls", "explorable", "library", "palette", "plot", "quizzes", "server"),
+}
+#: Functions a chapter calls by the package's name, and the modules that hold them.
+_FUNCTIONS = {"course_map": "chapters", "quiz": "quizzes", "restore": "explorable"}
 
 
 def concepts() -> list[str]:
@@ -17,14 +20,11 @@ def concepts() -> list[str]:
     )
 
 
-def __getattr__(name: str) -> ModuleType | Any:
+def __getattr__(name: str) -> Any:
     # Loaded where it is used: a page needs the explorables of its own concepts only.
-    if name == "quiz":
-        return importlib.import_module("widgets.quiz").quiz
-    if name == "restore":
-        return importlib.import_module("widgets.explorable").restore
+    if name in _FUNCTIONS:
+        return getattr(importlib.import_module(f"widgets.{_FUNCTIONS[name]}"), name)
     if name in concepts():
         return importlib.import_module(f"widgets.{name}")
-    raise AttributeError(
-        f"there is no {name!r} in widgets; there are {', '.join(concepts())} quiz and restore"
-    )
+    known = ", ".join([*concepts(), *_FUNCTIONS])
+    raise AttributeError(f"there is no {name!r} in widgets; there are {known}")

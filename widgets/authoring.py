@@ -102,7 +102,8 @@ def execute(notebook: Notebook, folder: Path) -> None:
         client.execute(env=environment)
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         raise AuthoringError(str(error)) from error
-    notebook.update(json.loads(nbformat.writes(node)))  # type: ignore[no-untyped-call]
+    # Not the metadata: the kernel writes its own Python version there.
+    notebook["cells"] = json.loads(nbformat.writes(node))["cells"]  # type: ignore[no-untyped-call]
     for cell in notebook["cells"]:
         cell["source"] = "".join(cell["source"])
 
@@ -240,12 +241,15 @@ def serialize(notebook: Notebook) -> str:
     return str(nbformat.writes(node)) + "\n"  # type: ignore[no-untyped-call]
 
 
-_MACHINE = re.compile(r"(/home/|/root/|/Users/|/tmp/|/var/folders/|[A-Z]:\\\\Users)[\w.-]+")
+_HERE = "|".join(
+    re.escape(json.dumps(path)[1:-1]) for path in {str(ROOT), sys.prefix, sys.base_prefix} - {"/usr"}
+)
+_MACHINE = re.compile(rf"(/home/|/root/|/Users/|/tmp/|/var/folders/|[A-Z]:\\\\Users)[\w.-]+|(?:{_HERE})\b")
 
 
 def faults(notebook: Notebook) -> list[str]:
     """Return what must not be in a stored notebook: errors, widgets, paths of a machine, missing pictures."""
-    found = []
+    found = ["the notebook stores widgets: run make sync"] if "widgets" in notebook["metadata"] else []
     for number, cell in enumerate(notebook["cells"]):
         for output in cell.get("outputs", []):
             text = json.dumps({key: value for key, value in output.items() if key != "metadata"})
@@ -333,9 +337,10 @@ def main(arguments: list[str] | None = None) -> int:
         print("usage: python -m widgets.authoring sync|check [--fast] [NN_topic ...]", file=sys.stderr)
         return 2
     try:
-        chosen = [path for path in sources() if not names or path.stem in names]
-        if not chosen:
-            raise AuthoringError(f"no notebook is named {' or '.join(names)}")
+        known = sources()
+        if strangers := set(names) - {path.stem for path in known}:
+            raise AuthoringError(f"no notebook is named {' or '.join(sorted(strangers))}")
+        chosen = [path for path in known if not names or path.stem in names]
         problems = []
         for source in chosen:
             if verb == "check":

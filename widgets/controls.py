@@ -55,6 +55,14 @@ class Control:
             raise ValueError(f"{self.label}: a choice needs at least two different options")
         if self.kind in ("slider", "log", "timeline", "seed") and not self.low < self.high:
             raise ValueError(f"{self.label}: the lower bound {self.low:g} must be below {self.high:g}")
+        if not math.isfinite(self.high - self.low):
+            raise ValueError(f"{self.label}: the bounds {self.low:g} and {self.high:g} must be finite")
+        if self.kind == "slider" and not 0 < self.step <= self.high - self.low:
+            raise ValueError(f"{self.label}: the step {self.step:g} must be above 0 and fit into the range")
+        if self.whole and not (self.low.is_integer() and self.high.is_integer()):
+            raise ValueError(
+                f"{self.label}: whole numbers need whole bounds, not {self.low:g} and {self.high:g}"
+            )
         if self.kind == "log" and self.low <= 0:
             raise ValueError(f"{self.label}: a log slider starts above zero, not at {self.low:g}")
         self.validate(self.default, what=f"default of {self.label!r}")
@@ -100,7 +108,8 @@ class Control:
             return ("no such option", None)
         if self.kind == "toggle":
             return ("yes", None)
-        return (self.high * 2 + 1, self.low - 1, math.nan, math.inf, "many", None, True)
+        beyond = self.high - self.low + 1
+        return (self.high + beyond, self.low - beyond, math.nan, math.inf, "many", None, True)
 
     def spec(self) -> dict[str, Any]:
         """Return what the browser needs to draw the control (JSON)."""
@@ -160,7 +169,7 @@ def toggle(default: bool, label: str) -> Control:
 
 def seed(default: int = 1) -> Control:
     """Declare the seed of a simulation, with a button that draws anew."""
-    return Control("seed", "seed", default, low=0, high=9999, step=1, whole=True)
+    return Control("seed", "seed", default, low=0.0, high=9999.0, step=1.0, whole=True)
 
 
 def timeline(last: int, default: int, label: str) -> Control:
@@ -175,4 +184,4 @@ def timeline(last: int, default: int, label: str) -> Control:
     label : str
         What one step is, e.g. ``"request"``.
     """
-    return Control("timeline", label, default, low=0, high=last, step=1, whole=True)
+    return Control("timeline", label, default, low=0.0, high=float(last), step=1.0, whole=True)

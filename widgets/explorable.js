@@ -361,7 +361,8 @@ function render({ model, el }, plotlyReady) {
     pin,
     button("Share", "Copy a line of Python that opens this very picture", () => {
       const text = JSON.stringify({ explorable: spec.name, parameters: state.parameters });
-      share.value = `widgets.restore('${text}')`;
+      // A Python string: what JSON escapes has to be escaped once more.
+      share.value = `widgets.restore('${text.replace(/[\\']/g, "\\$&")}')`;
       share.hidden = false;
       share.select();
       navigator.clipboard?.writeText(share.value).catch(() => {});

@@ -254,6 +254,7 @@ class ExplorableWidget(anywidget.AnyWidget):
         self._parameters = declared.defaults
         self._view = declared.view()
         self._figure = self._view.figure()
+        self._description = self._view.description()
         if parameters:
             self._attempt(parameters)
         library()
@@ -297,6 +298,7 @@ class ExplorableWidget(anywidget.AnyWidget):
             merged = self._declared.validate({**self._parameters, **parameters})
             view = self._declared.function(**merged)
             figure = view.figure()
+            description = view.description()
         except ValueError as refused:
             self._error = str(refused)
             return None
@@ -310,7 +312,7 @@ class ExplorableWidget(anywidget.AnyWidget):
             return None
         self._error = ""
         previous, self._figure = self._figure, figure
-        self._view, self._parameters = view, merged
+        self._view, self._description, self._parameters = view, description, merged
         return previous
 
     def _update(self, parameters: Mapping[str, object], request: int | None) -> None:
@@ -332,7 +334,7 @@ class ExplorableWidget(anywidget.AnyWidget):
             "error": self._error,
             "parameters": self._parameters,
             "sentence": self._view.sentence,
-            "description": self._view.description(),
+            "description": self._description,
             "last_step": self._view.last_step,
             "kernel_ms": round(1000 * (time.perf_counter() - started), 3),
         }
@@ -351,7 +353,7 @@ class ExplorableWidget(anywidget.AnyWidget):
     # What is stored in a notebook --------------------------------------------------------------
 
     def _repr_mimebundle_(self, **_options: object) -> tuple[dict[str, Any], dict[str, Any]]:
-        text = f"{self._declared.title}\n{self._view.sentence}\n{self._view.description()}"
+        text = f"{self._declared.title}\n{self._view.sentence}\n{self._description}"
         if self._error:
             text += f"\n{self._error}"
         bundle: dict[str, Any] = {
@@ -364,7 +366,7 @@ class ExplorableWidget(anywidget.AnyWidget):
                 "sentence": self._view.sentence,
                 "figure": self._figure.assembled(),
             }
-        shown = {"explorable": self._declared.name, "picture": self._view.fingerprint()}
+        shown = {"explorable": self._declared.name, "picture": self._view.fingerprint(self._declared.title)}
         return bundle, {METADATA: shown}
 
 
@@ -389,12 +391,14 @@ def changes(old: Figure | None, new: Figure) -> tuple[dict[str, Any], list[memor
     buffers: list[memoryview] = []
     traces: list[dict[str, Any]] = []
     for index, (meta, arrays) in enumerate(zip(new.data, new.arrays, strict=True)):
-        known = old is not None and index < len(old.data)
         entry: dict[str, Any] = {"arrays": {}}
-        if old is None or not known or old.data[index] != meta:
+        before_meta = old.data[index] if old is not None and index < len(old.data) else None
+        if before_meta != meta:
             entry["meta"] = meta
+        # A trace that becomes another kind of trace starts from nothing: the browser drops its arrays.
+        keeps = before_meta is not None and before_meta["type"] == meta["type"]
         for key, values in arrays.items():
-            before = old.arrays[index].get(key) if old is not None and known else None
+            before = old.arrays[index].get(key) if old is not None and keeps else None
             if before is None or not np.array_equal(before, values, equal_nan=True):
                 entry["arrays"][key] = len(buffers)
                 buffers.append(values.data)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from widgets.palette import DASHES, MARKERS, role
+from widgets.palette import DASHES, MARKERS, role, text_on
 
 Array = NDArray[Any]
 #: Height of the picture in CSS pixels, by number of rows of panels.
@@ -232,7 +232,7 @@ def boxes(
         },
         "text": list(text),
         "textposition": "middle center",
-        "textfont": {"color": "$ink" if hollow else "$paper", "size": 13},
+        "textfont": {"color": "$ink" if hollow else text_on(color), "size": 13},
         "hoverinfo": "text",
     }
     return Trace(name, "scatter", {"x": _numbers(x), "y": _numbers(y)}, style, automatic=False, legend=legend)
@@ -328,8 +328,8 @@ class View:
         """Return in words what the picture shows, for readers who do not see it."""
         return " ".join(_describe_panel(panel) for panel in self.panels)
 
-    def fingerprint(self) -> str:
-        """Return a digest of what is shown; equal pictures have equal digests.
+    def fingerprint(self, title: str = "") -> str:
+        """Return a digest of what is shown under `title`; equal pictures have equal digests.
 
         Numbers count with four significant digits: less is not visible, more differs between processors.
         """
@@ -338,7 +338,7 @@ class View:
             {**meta, **{key: _rounded(values) for key, values in arrays.items()}}
             for meta, arrays in zip(figure.data, figure.arrays, strict=True)
         ]
-        text = json.dumps([shown, _round_nested(figure.layout), self.sentence], sort_keys=True)
+        text = json.dumps([shown, _round_nested(figure.layout), self.sentence, title], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
