@@ -84,7 +84,7 @@ def execute(notebook: Notebook, folder: Path) -> None:
     """
     import nbformat
     from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError
 
     node = nbformat.from_dict(notebook)  # type: ignore[no-untyped-call]
     environment = {**os.environ, RECORD: "1", STRICT: "1"}
@@ -100,7 +100,8 @@ def execute(notebook: Notebook, folder: Path) -> None:
     )
     try:
         client.execute(env=environment)
-    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+    # nbclient says RuntimeError for a kernel that does not start, and for one that dies.
+    except (CellExecutionError, CellTimeoutError, RuntimeError) as error:
         raise AuthoringError(str(error)) from error
     # Not the metadata: the kernel writes its own Python version there.
     notebook["cells"] = json.loads(nbformat.writes(node))["cells"]  # type: ignore[no-untyped-call]
@@ -241,10 +242,11 @@ def serialize(notebook: Notebook) -> str:
     return str(nbformat.writes(node)) + "\n"  # type: ignore[no-untyped-call]
 
 
-_HERE = "|".join(
-    re.escape(json.dumps(path)[1:-1]) for path in {str(ROOT), sys.prefix, sys.base_prefix} - {"/usr"}
+# Wherever this checkout lies, written as in JSON.
+_HERE = re.escape(json.dumps(str(ROOT))[1:-1])
+_MACHINE = re.compile(
+    rf"(/home/|/root/|/Users/|/tmp/|/var/folders/|[A-Z]:\\\\Users)[\w.-]+|{_HERE}\b|\bsite-packages\b"
 )
-_MACHINE = re.compile(rf"(/home/|/root/|/Users/|/tmp/|/var/folders/|[A-Z]:\\\\Users)[\w.-]+|(?:{_HERE})\b")
 
 
 def faults(notebook: Notebook) -> list[str]:

@@ -38,25 +38,34 @@ def keep_readable(
     contents_manager : ContentsManager
         Whose root the path is relative to.
     """
-    if model.get("type") != "notebook" or not isinstance(model.get("content"), dict):
+    if not isinstance(model, dict) or model.get("type") != "notebook":
         return
     root = Path(getattr(contents_manager, "root_dir", "."))
-    replace_widgets(model["content"], stored_pictures(root / path.lstrip("/")))
+    replace_widgets(model.get("content"), stored_pictures(root / path.lstrip("/")))
 
 
-def outputs(notebook: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the outputs of a notebook's code cells that hold data."""
+# What is saved may be of any shape, and a save must not be lost over it.
+def _dict(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def outputs(notebook: object) -> list[dict[str, Any]]:
+    """Return the outputs of a notebook's code cells that hold data; none where it is no notebook."""
     return [
         output
-        for cell in notebook.get("cells", [])
-        for output in cell.get("outputs", [])
-        if isinstance(output.get("data"), dict)
+        for cell in _list(_dict(notebook).get("cells"))
+        for output in _list(_dict(cell).get("outputs"))
+        if isinstance(_dict(output).get("data"), dict)
     ]
 
 
 def picture_of(output: dict[str, Any]) -> str | None:
     """Return the fingerprint of the picture an output shows, or None."""
-    fingerprint = output.get("metadata", {}).get(METADATA, {}).get("picture")
+    fingerprint = _dict(_dict(output.get("metadata")).get(METADATA)).get("picture")
     return fingerprint if isinstance(fingerprint, str) else None
 
 
@@ -64,7 +73,7 @@ def stored_pictures(path: Path) -> dict[str, str]:
     """Return a notebook file's static pictures (base64 PNG) by fingerprint; none if it cannot be read."""
     try:
         notebook = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return {
         fingerprint: output["data"]["image/png"]
@@ -73,9 +82,9 @@ def stored_pictures(path: Path) -> dict[str, str]:
     }
 
 
-def replace_widgets(notebook: dict[str, Any], pictures: dict[str, str]) -> None:
+def replace_widgets(notebook: object, pictures: dict[str, str]) -> None:
     """Put pictures in the place of widgets, in place; without a picture a hint stands in the text."""
-    notebook.get("metadata", {}).pop("widgets", None)
+    _dict(_dict(notebook).get("metadata")).pop("widgets", None)
     for output in outputs(notebook):
         data = output["data"]
         if data.pop(WIDGET_TYPE, None) is None:
@@ -85,4 +94,5 @@ def replace_widgets(notebook: dict[str, Any], pictures: dict[str, str]) -> None:
             data["image/png"] = picture
         else:
             text = data.get("text/plain", "")
-            data["text/plain"] = f"{text if isinstance(text, str) else ''.join(text)}\n{HINT}"
+            lines = text if isinstance(text, list) else [text]
+            data["text/plain"] = f"{''.join(map(str, lines))}\n{HINT}"
