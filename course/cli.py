@@ -26,6 +26,7 @@ PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="The System Design Workbook: open it, check it, rebuild it.",
 )
@@ -55,17 +56,19 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def choose_port(asked: int | None) -> int:
+def choose_port(asked: str | None) -> int:
     """Return the port to serve on: the one asked for, or the first free one from 8888 on.
 
     Raises
     ------
     SetupError
-        If the port asked for, or each of the hundred tried, is taken.
+        If the port asked for is none or is taken, or if each of the hundred tried is taken.
     """
     if asked is not None:
-        if _is_free(asked):
-            return asked
+        if not asked.isdecimal() or not 1024 <= int(asked) <= 65535:
+            raise SetupError(f"PORT={asked}: must be a whole number from 1024 to 65535.")
+        if _is_free(int(asked)):
+            return int(asked)
         raise SetupError(
             f"Port {asked} is taken: choose another one with PORT=, or leave PORT out to get a free one."
         )
@@ -100,11 +103,11 @@ def _announce(port: int, token: str, server: subprocess.Popen[bytes]) -> None:
 
 @app.command()
 def lab(
-    port: Annotated[int | None, typer.Option(min=1024, max=65535, help="Port to serve on.")] = None,
+    port: Annotated[str | None, typer.Option(help="Port to serve on, from 1024 to 65535.")] = None,
 ) -> None:
     """Open the workbook in JupyterLab."""
-    _ready()
     chosen = choose_port(port)
+    _ready()
     token = os.environ.get("JUPYTER_TOKEN") or secrets.token_hex(24)
     command = [
         sys.executable,

@@ -182,6 +182,13 @@ def test_disk_nearly_full(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
             "WARNING: Retrying: NewConnectionError\nERROR: No matching distribution found for numpy==2",
             "No network",
         ),
+        ("ERROR: Could not find a version that satisfies numpy (from versions: none)", "No network"),
+        (
+            "ERROR: none satisfies (from versions: none)\n"
+            "ERROR: Ignored the following versions that require a different python version: 2.4.6\n"
+            "ERROR: No matching distribution found for numpy==2.4.6",
+            "There is no numpy==2.4.6 for this Python",
+        ),
         (
             "ERROR: No matching distribution found for numpy==2.4.6 (from x)",
             "There is no numpy==2.4.6 for this Python",
