@@ -9,7 +9,7 @@ from widgets.plot import Axis, Panel, View, count, line, quantity
 
 
 @explorable(
-    "What a thousand impatient requests do to one database",
+    "What impatient requests do to one database",
     predict=estimate(
         "100 clients ask five times a second for one of ten keys that all expire together; a load takes 200 ms. "
         "About how many requests arrive for one key while its load is under way, and so go to the database too?",
@@ -46,9 +46,9 @@ def stampede(
     none = run if fix == "none" else model.stampede(fix="none", **settings)  # type: ignore[arg-type]
     edges = run.bin_edges_s
     width = float(edges[1] - edges[0])
-    curves = [line(edges[:-1], none.calls_per_bin / width, "no protection", step=True, color=6, dash="dot")]
+    curves = [line(edges[:-1], run.calls_per_bin / width, fix, step=True, color=1)]
     if fix != "none":
-        curves.append(line(edges[:-1], run.calls_per_bin / width, fix, step=True, color=1))
+        curves.append(line(edges[:-1], none.calls_per_bin / width, "none", step=True, color=6, dash="dot"))
     trouble = [
         count(run.errors, "error") if run.errors else "",
         count(run.empty_answers, "empty answer") + " for rows that exist" if run.empty_answers else "",
