@@ -310,7 +310,7 @@ function render({ model, el }, plotlyReady) {
   let plotly = null, dead = false, waiters = [];
 
   // What is sent: one request at a time, then the newest setting.
-  let underWay = null, next = null, requests = 0, busy = 0;
+  let underWay = null, next = null, requests = 0, busy = 0, silence = 0;
   function set(change) {
     next = { ...(next ?? {}), ...change };
     if (underWay === null) send();
@@ -322,11 +322,25 @@ function render({ model, el }, plotlyReady) {
     next = null;
     clearTimeout(busy);
     busy = setTimeout(() => root.classList.add("sdw-busy"), 300);
+    listen();
+  }
+  // A kernel that computes may take its time; one that is gone or started anew never answers: say so.
+  function listen() {
+    clearTimeout(silence);
+    silence = setTimeout(() => {
+      if (model.widget_manager?.kernel?.status === "busy") return listen();
+      underWay = next = null;
+      clearTimeout(busy);
+      root.classList.remove("sdw-busy");
+      error.textContent = "The kernel does not answer: it has ended or was started anew. Choose Run, then Run All Cells.";
+      error.hidden = false;
+    }, 5000);
   }
   function answered(request) {
     if (request !== underWay) return;
     underWay = null;
     clearTimeout(busy);
+    clearTimeout(silence);
     root.classList.remove("sdw-busy");
     send();
   }
@@ -464,14 +478,16 @@ function render({ model, el }, plotlyReady) {
   themes.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "class"] });
   let width = 0;
   const sizes = new ResizeObserver(() => {
-    if (plot.clientWidth && Math.abs(plot.clientWidth - width) > 2) {
-      width = plot.clientWidth;
-      draw();
-    }
+    if (Math.abs(plot.clientWidth - width) <= 2) return;
+    // Out of sight it has no width, and is not drawn: coming back counts as a change.
+    width = plot.clientWidth;
+    if (width) draw();
   });
   sizes.observe(plot);
   return () => {
     dead = true;
+    clearTimeout(busy);
+    clearTimeout(silence);
     themes.disconnect();
     sizes.disconnect();
     model.off("msg:custom", receive);

@@ -117,8 +117,9 @@ class Axis:
             result["tickformat"] = ".3~%"
         elif self.log:
             result |= {"exponentformat": "SI", "minexponent": 4}
-            if self.range is not None and self.range[1] / self.range[0] > 100:
-                result["dtick"] = 1
+        if self.log and self.range is not None and self.range[1] / self.range[0] > 100:
+            # A label at 1, 2 and 5 of each decade, or, over many, at its start only.
+            result["dtick"] = "D2" if self.percent else 1
         if self.labels is not None:
             result |= {
                 "tickmode": "array",
