@@ -245,7 +245,7 @@ def serialize(notebook: Notebook) -> str:
 # Wherever this checkout lies, written as in JSON.
 _HERE = re.escape(json.dumps(str(ROOT))[1:-1])
 _MACHINE = re.compile(
-    rf"(/home/|/root/|/Users/|/tmp/|/var/folders/|[A-Z]:\\\\Users)[\w.-]+|{_HERE}\b|\bsite-packages\b"
+    rf"(/home/|/root/|/Users/|/tmp/|/var/folders/|[A-Z]:\\\\Users\\\\)[\w.-]+|{_HERE}\b|\bsite-packages\b"
 )
 
 

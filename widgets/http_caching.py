@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from course import http_caching as model
-from widgets.controls import choice, log_slider, seed, slider, toggle
+from widgets.controls import choice, log_slider, seed, slider
 from widgets.explorable import choose, explorable
 from widgets.plot import Axis, Panel, View, bars, count, line, percent
 

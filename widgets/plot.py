@@ -370,6 +370,8 @@ def build_figure(view: View) -> Figure:
     titled = any(panel.title for panel in view.panels)
     # Tick labels of two lines push the axis title, and so the legend, down.
     deep = 17 if any("<br>" in label for panel in view.panels for label in panel.x.labels or ()) else 0
+    if all(panel.x.hidden for panel in view.panels):
+        deep = -44
     layout: dict[str, Any] = {
         "height": view.height,
         "margin": {"l": 60, "r": 20, "t": 34 if titled else 12, "b": 50 + deep},
