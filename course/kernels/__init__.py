@@ -1,8 +1,8 @@
 """Compiled loops, one module a concept, each with a plain-Python twin that means the same.
 
-A kernel is declared with :func:`kernel`.  Where Numba is not installed (a browser, a bare Python) the name stands
-for the twin instead: same arguments, same results, slower.  :func:`warm_up` compiles everything once and keeps the
-machine code beside the module, so that a reader never waits for a compiler.
+A kernel is declared with :func:`kernel`.  Where Numba is not installed (a browser, a bare Python) the name
+stands for the twin instead: same arguments, same results, slower.  :func:`warm_up` compiles everything once
+and keeps the machine code beside the module, so that a reader never waits for a compiler.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ def kernel(
     Parameters
     ----------
     example : callable
-        Returns small arguments of the very types the kernel is used with; :func:`warm_up` calls the kernel on them.
+        Returns small arguments of the very types the kernel is used with; :func:`warm_up` calls the kernel on
+        them.
     twin : callable, optional
         What stands in without Numba. The loop itself, uncompiled, if left out.
 

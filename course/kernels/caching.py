@@ -1,9 +1,10 @@
 """Loops of :mod:`course.caching`.
 
-Every eviction policy is here twice: as a small class in plain Python that one can read, step through and draw, and
-as a loop over dense ``int32`` ids and preallocated arrays.  Both decide alike, request by request.  A kernel takes
-``(keys, items, capacity, flags)``: ids from 0 to ``items - 1``, the number of slots, and an array of ``uint8`` that
-receives 1 for a hit and 0 for a miss, or an empty one if only the number of hits is wanted.
+Every eviction policy is here twice: as a small class in plain Python that one can read, step through and
+draw, and as a loop over dense ``int32`` ids and preallocated arrays.  Both decide alike, request by request.
+A kernel takes ``(keys, items, capacity, flags)``: ids from 0 to ``items - 1``, the number of slots, and an
+array of ``uint8`` that receives 1 for a hit and 0 for a miss, or an empty one if only the number of hits is
+wanted.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ MOST_COUNTED = 3  # S3-FIFO counts hits in two bits
 _ABSENT = 0xFFFFFFFF
 
 
-# --- the readable twins ---------------------------------------------------------------------------------------
+# --- the readable twins -------------------------------------------------------------------------------------
 
 
 class PlainCache(ABC):
@@ -217,7 +218,7 @@ class Clock(PlainCache):
 
 
 class Sieve(PlainCache):
-    """SIEVE (Zhang et al., NSDI 2024): CLOCK whose survivors stay where they are, so that newcomers are tried first."""
+    """SIEVE (Zhang et al., NSDI 2024): CLOCK whose survivors stay in place, so newcomers are tried first."""
 
     mark_name = "visited"
 
@@ -262,11 +263,11 @@ class Sieve(PlainCache):
 
 
 class S3FIFO(PlainCache):
-    """S3-FIFO (Yang et al., SOSP 2023): a small probation queue, a main queue, and a memory of what just left.
+    """S3-FIFO (Yang et al., SOSP 2023): a probation queue, a main queue, and a memory of what just left.
 
-    As in the authors' own simulator, libCacheSim, and not in the paper's listing: until the first eviction, what
-    no longer fits the small queue goes to the main one, and a promotion never evicts from the main queue by itself.
-    The small queue has at least one slot; libCacheSim refuses to work below 20 slots.
+    As in the authors' own simulator, libCacheSim, and not in the paper's listing: until the first eviction,
+    what no longer fits the small queue goes to the main one, and a promotion never evicts from the main queue
+    by itself. The small queue has at least one slot; libCacheSim refuses to work below 20 slots.
     """
 
     mark_name = "hits counted"
@@ -339,7 +340,7 @@ class S3FIFO(PlainCache):
 
 
 class ARC(PlainCache):
-    """ARC (Megiddo & Modha, FAST 2003): recency T1 against frequency T2, with ghosts B1 and B2 to steer the split."""
+    """ARC (Megiddo & Modha, FAST 2003): recency T1 against frequency T2; ghosts B1 and B2 steer the split."""
 
     def __init__(self, capacity: int) -> None:
         super().__init__(capacity)
@@ -398,7 +399,7 @@ class ARC(PlainCache):
 
 
 class Optimal(PlainCache):
-    """Belady's MIN (1966): evict what is needed again last; among what is never needed again, the highest id."""
+    """Belady's MIN (1966): evict what is needed again last; of what is never needed again, the highest id."""
 
     mark_name = "next use"
 
@@ -429,7 +430,7 @@ class Optimal(PlainCache):
 
 
 def _next_uses_plain(keys: Sequence[int]) -> list[int]:
-    """Index of the next request for the same object; ``len(keys) + key`` where there is none, so that all differ."""
+    """Find the next request for the same object; ``len(keys) + key`` where there is none: all differ."""
     coming: dict[int, int] = {}
     following = [0] * len(keys)
     for i in range(len(keys) - 1, -1, -1):
@@ -438,7 +439,7 @@ def _next_uses_plain(keys: Sequence[int]) -> list[int]:
     return following
 
 
-# --- replaying a trace through a twin: what the kernels' names stand for where Numba is missing -----------------
+# --- replaying a trace through a twin: what the kernels' names stand for where Numba is missing -------------
 
 
 def replay(cache: PlainCache, keys: Keys, flags: Flags) -> int:
@@ -504,9 +505,9 @@ def lru_bytes_plain(keys: Keys, sizes: Counts, capacity: int, flags: Flags) -> i
     return hits
 
 
-# --- the compiled loops -----------------------------------------------------------------------------------------
-# Ids are viewed as unsigned: Numba would otherwise test each index for being negative.  Lists are rings closed by a
-# sentinel, the first index after the objects, so that no end needs a test.
+# --- the compiled loops -------------------------------------------------------------------------------------
+# Ids are viewed as unsigned: Numba would otherwise test each index for being negative.  Lists are rings
+# closed by a sentinel, the first index after the objects, so that no end needs a test.
 
 
 def _example() -> tuple[Any, ...]:
@@ -529,9 +530,9 @@ def _bytes_example() -> tuple[Any, ...]:
 def lru(keys: Keys, items: int, capacity: int, flags: Flags) -> int:
     """Run LRU over a doubly linked ring.
 
-    Nothing depends on hit or miss but two choices of a value: a branch there would be mispredicted every third time.
-    A hit takes its own object out of the ring, a miss the oldest; either puts its object in at the young end.  The
-    ring begins full of dummies, so that it never grows.
+    Nothing depends on hit or miss but two choices of a value: a branch there would be mispredicted every
+    third time. A hit takes its own object out of the ring, a miss the oldest; either puts its object in at
+    the young end.  The ring begins full of dummies, so that it never grows.
     """
     ids = keys.view(np.uint32)
     absent, end = np.uint32(_ABSENT), np.uint32(items)
@@ -568,7 +569,7 @@ def lru(keys: Keys, items: int, capacity: int, flags: Flags) -> int:
 
 @kernel(_example, twin=_replaying(LFU))
 def lfu(keys: Keys, items: int, capacity: int, flags: Flags) -> int:
-    """Run LFU over one ring ordered by frequency, then recency; ``last[f]`` is the youngest object of frequency f."""
+    """Run LFU over one ring ordered by frequency, then recency; ``last[f]`` is the youngest with f uses."""
     ids = keys.view(np.uint32)
     end = np.uint32(items)
     above = np.full(items + 1, end, np.uint32)
@@ -711,8 +712,8 @@ def clock(keys: Keys, items: int, capacity: int, flags: Flags) -> int:
 def sieve(keys: Keys, items: int, capacity: int, flags: Flags) -> int:
     """Run SIEVE over two rows of slots: what the hand has still to meet, and the survivors it has passed.
 
-    When the first row is empty the hand is at the young end: the rows change places.  No links are needed, and what
-    depends on hit or miss is values, not branches; only survivors, which are few, are handled apart.
+    When the first row is empty the hand is at the young end: the rows change places.  No links are needed,
+    and what depends on hit or miss is values, not branches; only survivors, which are few, are handled apart.
     """
     ids = keys.view(np.uint32)
     state = np.zeros(items + 1, np.uint8)  # 0 absent, 1 held, 2 held and visited
@@ -764,7 +765,7 @@ _GHOST, _SMALL, _MAIN = (
 
 @kernel(_example, twin=_replaying(S3FIFO))
 def s3fifo(keys: Keys, items: int, capacity: int, flags: Flags) -> int:
-    """Run S3-FIFO: two rings of slots, and a doubly linked ring for the ghosts, which leave from the middle too."""
+    """Run S3-FIFO: two rings of slots, and a doubly linked one for ghosts, which leave anywhere."""
     ids = keys.view(np.uint32)
     end = np.uint32(items)
     one = np.uint32(1)
@@ -968,8 +969,8 @@ def _highest_bit(word: Any) -> Any:
 def opt(keys: Keys, items: int, capacity: int, flags: Flags) -> int:
     """Run Belady's optimum.
 
-    The next uses of the held objects are bits in a bitmap over time, with bitmaps of its non-empty words above it:
-    the last set bit, the victim's, is found in a word per level.
+    The next uses of the held objects are bits in a bitmap over time, with bitmaps of its non-empty words
+    above it: the last set bit, the victim's, is found in a word per level.
     """
     ids = keys.view(np.uint32)
     requests = ids.size
@@ -1047,11 +1048,11 @@ def _ones(word: Any) -> Any:
 def stack_distances(keys: Keys, items: int) -> Counts:
     """Count LRU stack distances in one pass; element 0 counts first requests.
 
-    The time of each object's last request is a set bit; the distance is how many are set from there on.  They are
-    counted in three steps: 64-bit words up to the end of a group of 8, groups up to the end of a block of 16, and
-    blocks.  The first two steps have a fixed length and mask what lies before, which becomes a few vector
-    instructions.  When the time runs out of bits, the set ones are moved together, so four bits an object are enough
-    and stay in the processor's nearest caches.
+    The time of each object's last request is a set bit; the distance is how many are set from there on.  They
+    are counted in three steps: 64-bit words up to the end of a group of 8, groups up to the end of a block of
+    16, and blocks.  The first two steps have a fixed length and mask what lies before, which becomes a few
+    vector instructions.  When the time runs out of bits, the set ones are moved together, so four bits an
+    object are enough and stay in the processor's nearest caches.
     """
     ids = keys.view(np.uint32)
     histogram = np.zeros(items + 1, np.int64)

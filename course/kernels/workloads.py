@@ -1,4 +1,4 @@
-"""Loops of :mod:`course.workloads`: Walker's alias method, which draws from any finite distribution in O(1)."""
+"""Loops of :mod:`course.workloads`: Walker's alias method draws from any finite distribution in O(1)."""
 
 from __future__ import annotations
 
