@@ -23,18 +23,7 @@ ROOMS = {
     "classroom": {"checks", "exercises"},
     "cli": {"checks", "setup_environment", "exercises", "classroom", "labs", "concept"},
 }
-HEAVY = {
-    "pandas",
-    "numba",
-    "plotly",
-    "IPython",
-    "scipy",
-    "ipywidgets",
-    "anywidget",
-    "fastapi",
-    "redis",
-    "httpx",
-}
+HEAVY = {"pandas", "numba", "plotly", "IPython", "scipy", "ipywidgets", "anywidget"}
 
 
 def module_name(path: Path, root: Path = ROOT) -> str:

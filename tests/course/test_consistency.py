@@ -27,7 +27,7 @@ DEV = [Requirement(line) for line in PROJECT["project"]["optional-dependencies"]
 PINS = [Requirement(line) for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines()]
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 # Not imported anywhere: programs, JupyterLab extensions, and types for mypy.
-PROGRAMS = {"jupyterlab", "mypy", "nbval", "pre-commit", "ruff", "types-cachetools", "voila"}
+PROGRAMS = {"jupyterlab", "mypy", "nbval", "pandas-stubs", "pre-commit", "ruff", "types-cachetools", "voila"}
 # What of course/ and widgets/ runs only where the dev extra is.
 AUTHORS = {"widgets/authoring.py"}
 
@@ -157,6 +157,15 @@ def imported(source: str) -> set[str]:
             result |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             result.add(node.module.split(".")[0])
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in {
+            "pytest.importorskip",
+            "import_module",
+        }:
+            result |= {
+                ast.literal_eval(name).split(".")[0]
+                for name in node.args[:1]
+                if isinstance(name, ast.Constant)
+            }
     return result - sys.stdlib_module_names - {"course", "widgets", "tests"}
 
 
