@@ -230,7 +230,7 @@ def policy_steps(policy: str, step: int) -> View:
 
 _TRACES = {
     "pages of an SQLite database": "sqlite_pages",
-    "files Python opens": "python_opens",
+    "files opened by a documentation build": "docs_build",
     "Zipf, s = 0.9 (made up)": "",
 }
 
