@@ -27,7 +27,7 @@ VENV = ROOT / ".venv"
 LOG = ROOT / "build" / "setup.log"
 STAMP = "system-design-workbook.json"
 NEEDS_DEV = frozenset({"bench", "lint", "sync", "test"})
-# Installed (540 and 880, measured on Linux), and room for what is unpacked on the way.
+# Installed (590 and 930, measured on Linux), and room for what is unpacked on the way.
 NEEDED_MB = {"": 900, "dev": 1400}
 
 JUPYTER_FILES = {

@@ -39,7 +39,7 @@ MODULES = {
 
 
 def imports(source: str, names: set[str], package: str = "") -> set[str]:
-    """Return the modules that `source` imports anywhere, submodules among `names` told apart from attributes."""
+    """Return the modules that `source` imports anywhere; a submodule among `names` is no attribute."""
     result = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -124,7 +124,7 @@ def test_a_wrong_import_is_seen(name: str, source: str) -> None:
 
 
 def test_importing_course_is_light() -> None:
-    """Each concept is importable without what takes a reader's time; kernels are imported where they are used."""
+    """Each concept is importable without what takes time; kernels are imported where they are used."""
     names = [
         n
         for n in MODULES

@@ -77,7 +77,7 @@ def only_sentence(result: subprocess.CompletedProcess[str]) -> str:
 def test_python_too_old(checkout: Path, tmp_path: Path) -> None:
     """Every Python on the PATH runs the real script as if it were 3.9."""
     names = ["python3", "python3.14", "python3.13", "python3.12", "python3.11", "python"]
-    pretend = "import sys, runpy; V = type('V', (tuple,), {}); sys.version_info = V((3, 9, 2)); sys.version = '3.9.2 (x)'; "
+    pretend = "import sys, runpy; sys.version_info = (3, 9, 2); sys.version = '3.9.2 (x)'; "
     run = 'sys.argv = sys.argv[2:]; runpy.run_path(sys.argv[0], run_name=\\"__main__\\")'
     body = f'case "$1" in -c) exec "{BASE}" -c "{pretend}exec(sys.argv[1])" "$2";; '
     body += f'*) exec "{BASE}" -c "{pretend}{run}" "$@";; esac'
@@ -301,7 +301,7 @@ def test_probe_sees_a_python_without_pip(tmp_path: Path) -> None:
 def test_pip_is_followed_and_jupyter_is_told(
     checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """A stand-in for pip shows that a run that breaks off while it unpacks is marked, and one that ends is not."""
+    """A stand-in for pip shows that a run that breaks off while it unpacks is marked."""
     fake = tmp_path / "python"
     fake_python(
         tmp_path,
