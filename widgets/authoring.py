@@ -95,6 +95,8 @@ def execute(notebook: Notebook, folder: Path) -> None:
         resources={"metadata": {"path": str(folder)}},
         store_widget_state=False,
         record_timing=False,
+        # Where a stream is cut into messages is chance.
+        coalesce_streams=True,
         # The kernel speaks to this process only; its advice on encryption is noise here.
         extra_arguments=["--log-level=ERROR"],
     )
