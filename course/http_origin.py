@@ -15,8 +15,8 @@ from contextlib import contextmanager
 import uvicorn
 from fastapi import FastAPI, Request, Response
 
-from course.http_caching import Document, Policy
 from course.http_conditions import evaluate, http_date
+from course.http_resource import Document, Policy
 
 
 def origin(document: Document, policy: Policy, clock: Callable[[], float] = time.time) -> FastAPI:

@@ -44,6 +44,7 @@ from course import (
     http_caching,
     http_conditions,
     http_origin,
+    http_resource,
     labs,
     memory_hierarchy,
     stampede,
@@ -52,6 +53,8 @@ from course import (
     write_back,
 )
 from course.labs import bench
+
+pd.set_option("display.max_colwidth", None)
 
 # %% tags=["parameters"]
 seed = 1
@@ -84,7 +87,8 @@ widgets.caching.effective_access_time()
 for hit_ratio in (0.0, 0.9, 0.98, 0.99):
     time = caching.effective_access_time(hit_ratio, hit_ms=1, miss_ms=100)
     print(
-        f"H = {hit_ratio:4.0%}: {time.with_fill_ms:6.2f} ms, {time.db_load:4.0%} of the requests reach the database"
+        f"H = {hit_ratio:4.0%}: {time.with_fill_ms:6.2f} ms, "
+        f"{time.db_load:4.0%} of the requests reach the database"
     )
 
 # %% [markdown] errata=["E50"]
@@ -95,7 +99,8 @@ for hit_ratio in (0.0, 0.9, 0.98, 0.99):
 # %%
 guide = caching.effective_access_time(0.9, hit_ms=1, miss_ms=100, fill_ms=1)
 print(
-    f"database alone {guide.miss_only_ms:.1f} ms, with the look-up {guide.with_lookup_ms:.1f} ms, with the fill {guide.with_fill_ms:.1f} ms"
+    f"database alone {guide.miss_only_ms:.1f} ms, with the look-up "
+    f"{guide.with_lookup_ms:.1f} ms, with the fill {guide.with_fill_ms:.1f} ms"
 )
 
 # %% [markdown]
@@ -118,12 +123,17 @@ print(
 # %% tags=["nbval-ignore-output"]
 curve = memory_hierarchy.pointer_chase()
 found = memory_hierarchy.estimate_hierarchy(curve)
-levels = [f"{size / 1024:,.0f} kB in {ns:.1f} ns" for size, ns in zip(found.bytes, found.ns, strict=False)]
+levels = [
+    f"{size / 1024:,.0f} kB in {ns:.1f} ns"
+    for size, ns in zip(found.bytes, found.ns, strict=False)
+]
 print("cliffs found after " + ", ".join(levels) + f"; memory {found.ns[-1]:.0f} ns")
-pd.DataFrame({"array (kB)": curve.bytes // 1024, "ns per access": curve.ns.round(1)})[::4]
+pd.DataFrame({"array (kB)": curve.bytes // 1024, "ns per access": curve.ns.round(1)})[
+    ::4
+]
 
 # %% [markdown]
-# The means of a hierarchy is computed as for one cache, level by level: what misses here pays for the next.
+# The mean time of a hierarchy is computed as for one cache, level by level: what misses here pays for the next.
 
 # %%
 widgets.memory_hierarchy.cliffs()
@@ -143,7 +153,8 @@ widgets.memory_hierarchy.cliffs()
 #
 # > **The guide says** that an in-memory cache takes about 100 ns, and puts Redis and Memcached under that heading.
 # > The 100 ns are right for local memory and wrong by a factor of 1,000 and more for a server, which costs a round
-# > trip of the network whatever it keeps its data in:
+# > trip of the network whatever it keeps its data in. Published figures (Jeff Dean's list of 2012, Colin Scott's of 2020,
+# > Simon Eskildsen's "napkin math"; sources in `data/README.md`):
 
 # %%
 numbers = memory_hierarchy.latency_numbers()
@@ -155,7 +166,7 @@ wanted = [
 ]
 numbers[numbers["operation"].isin(wanted)].pivot_table(
     index="operation", columns=["source", "year"], values="nanoseconds"
-)
+).map(lambda ns: "" if pd.isna(ns) else f"{ns:,.0f} ns")
 
 # %% [markdown]
 # So the faster thing is the smaller thing, and the question becomes: **how much of the traffic can a small cache
@@ -184,18 +195,21 @@ trace = workloads.zipf_trace(requests, 10_000, 1.0, seed)
 for capacity in (100, 1_000, 3_000):
     measured = caching.simulate("LRU", trace, capacity, warmup=requests // 5)
     theory = caching.che(popularity, capacity).hit_ratio
-    # Five standard errors of a share of that many requests, and two in a thousand for the approximation itself.
+    # Five standard errors of a share, and two in a thousand for the approximation.
     tolerance = 5 * np.sqrt(theory * (1 - theory) / measured.requests) + 0.002
     assert abs(measured.hit_ratio - theory) < tolerance
-    print(f"{capacity:5,} entries: simulated {measured.hit_ratio:.1%}, Che {theory:.1%}")
+    print(
+        f"{capacity:5,} entries: simulated {measured.hit_ratio:.1%}, Che {theory:.1%}"
+    )
 
 # %% [markdown]
 # ### Which item goes?
 #
 # A full cache must evict something to take something in. **LRU** evicts what was used longest ago, **FIFO** what
 # came first, **LFU** what was used least often. **CLOCK** approximates LRU with one bit an item and a moving hand:
-# a hit only sets the bit, where LRU must move the item in a list. **SIEVE** (2024) changes CLOCK in one line and
-# **S3-FIFO** (2023) puts a small queue in front, so that items used once leave soon. **ARC** (2003) balances recency
+# a hit only sets the bit, where LRU must move the item in a list. **SIEVE** (2024) is CLOCK with one change: the hand
+# leaves survivors where they are, and new items come in at the head. **S3-FIFO** (2023) puts a small queue in front, so
+# that items used once leave soon. **ARC** (2003) balances recency
 # and frequency by watching its own mistakes. **Belady's optimum** (1966) evicts the item that is needed again latest;
 # it has to know the future, so it is a yardstick and not a policy.
 #
@@ -217,23 +231,28 @@ widgets.caching.policy_steps()
 widgets.caching.miss_ratio_curves()
 
 # %% [markdown]
-# Three things to see. The distance between LRU and the optimum is what a cleverer policy could gain at most: here a
-# quarter of the misses at one per cent, and next to nothing at fifty. Which policy is best **depends on the size**: the
-# curves cross. And in the documentation build LRU is nearly useless below a certain size, because each run of the
-# program opens more files, in the same order, than the cache holds. LRU evicts every file just before it is needed.
+# Three things to see. The distance between LRU and the optimum is what a cleverer policy could gain at most: a quarter
+# of the misses at one per cent, a half at fifty, and the best of the simple ones get less than half of that. Which
+# policy is best **depends on the size**: the curves of LRU and SIEVE cross. And in the documentation build LRU is nearly
+# useless below a certain size, because each run of the program opens more files, in the same order, than the cache
+# holds: LRU evicts every file just before it is needed again.
 
 # %% tags=["conclusion"]
 pages = workloads.recorded_trace("sqlite_pages")
 table = {}
 for policy in caching.POLICIES:
     runs = [
-        caching.simulate(policy, pages, round(pages.items * share), seed=seed) for share in (0.01, 0.1, 0.5)
+        caching.simulate(policy, pages, round(pages.items * share), seed=seed)
+        for share in (0.01, 0.1, 0.5)
     ]
     table[policy] = [run.hit_ratio for run in runs]
 best = np.array(table["OPT"])
 assert all((np.array(ratios) <= best).all() for ratios in table.values())
 curve = caching.miss_ratio_curve(pages)
-assert np.allclose([curve.hit_ratio(round(pages.items * share)) for share in (0.01, 0.1, 0.5)], table["LRU"])
+assert np.allclose(
+    [curve.hit_ratio(round(pages.items * share)) for share in (0.01, 0.1, 0.5)],
+    table["LRU"],
+)
 print(pages.recorded)
 pd.DataFrame(table, index=["1 % cached", "10 %", "50 %"]).T.map("{:.1%}".format)
 
@@ -250,9 +269,13 @@ pd.DataFrame(table, index=["1 % cached", "10 %", "50 %"]).T.map("{:.1%}".format)
 
 # %%
 for average in (50, 500, 5_000):
-    bare, real = (caching.cache_bytes(1_000_000, average, overhead_bytes=overhead) for overhead in (0, 90))
+    bare, real = (
+        caching.cache_bytes(1_000_000, average, overhead_bytes=overhead)
+        for overhead in (0, 60)
+    )
     print(
-        f"a million entries of {average:5,} bytes: {bare / 2**20:6,.0f} MiB of data, {real / 2**20:6,.0f} MiB with 90 bytes each"
+        f"a million entries of {average:5,} bytes: {bare / 2**20:6,.0f} MiB of data, "
+        f"{real / 2**20:6,.0f} MiB with 60 bytes each"
     )
 
 # %% [markdown] covers=["5.2.2"] errata=["E69", "E70", "E71"]
@@ -278,7 +301,8 @@ edge, origin, between = 10, 100, 110
 slow = caching.cdn(0.05, edge, origin, between)
 even = caching.cdn(slow.break_even_hit_ratio, edge, origin, between)
 print(
-    f"5 % hits: {slow.mean_ms:.1f} ms with the CDN, {slow.without_ms:.0f} ms without; break-even at {slow.break_even_hit_ratio:.1%}"
+    f"5 % hits: {slow.mean_ms:.1f} ms with the CDN, {slow.without_ms:.0f} ms without; "
+    f"break-even at {slow.break_even_hit_ratio:.1%}"
 )
 assert slow.mean_ms > slow.without_ms
 assert np.isclose(even.mean_ms, origin)  # 1 - (L - l) / d, solved for the hit ratio
@@ -326,10 +350,13 @@ widgets.query_cache.invalidation()
 # Here is a real server (FastAPI, on a port of its own) and a real client with a cache that follows RFC 9111:
 
 # %%
-document = http_caching.Document(size=10_000)
-policy = http_caching.Policy(max_age=60, etag="weak")
+document = http_resource.Document(size=10_000)
+policy = http_resource.Policy(max_age=60, etag="weak")
 
-with http_origin.serve(http_origin.origin(document, policy)) as url, httpx.Client(base_url=url) as client:
+with (
+    http_origin.serve(http_origin.origin(document, policy)) as url,
+    httpx.Client(base_url=url) as client,
+):
     first = client.get("/document")
     tag = first.headers["etag"]
     again = client.get("/document", headers={"If-None-Match": tag})
@@ -337,10 +364,13 @@ with http_origin.serve(http_origin.origin(document, policy)) as url, httpx.Clien
     changed = client.get("/document", headers={"If-None-Match": tag})
 
 print(
-    f"GET                        {first.status_code}, {len(first.content):6,} bytes, Cache-Control: {first.headers['cache-control']}"
+    f"GET                        {first.status_code}, {len(first.content):6,} bytes, "
+    f"Cache-Control: {first.headers['cache-control']}"
 )
 print(f"GET with If-None-Match     {again.status_code}, {len(again.content):6,} bytes")
-print(f"the same after an edit     {changed.status_code}, {len(changed.content):6,} bytes")
+print(
+    f"the same after an edit     {changed.status_code}, {len(changed.content):6,} bytes"
+)
 
 # %% [markdown]
 # The explorable runs the same rules without the network, so that you can edit the page every 0.2 s and see who
@@ -357,24 +387,34 @@ widgets.http_caching.revalidation()
 
 # %% tags=["conclusion"]
 # The page is read at 10.3 s, between two edits of the same second, and once more a minute later.
-two_edits = http_caching.Schedule(request_s=np.array([0.0, 10.3, 70.0]), edit_s=np.array([10.1, 10.6]))
+two_edits = http_caching.Schedule(
+    request_s=np.array([0.0, 10.3, 70.0]), edit_s=np.array([10.1, 10.6])
+)
 for name, etag, dated in (("date", "none", True), ("tag", "strong", False)):
-    ask_always = http_caching.Policy(max_age=0, etag=etag, last_modified=dated)
-    result = http_caching.browse(two_edits, ask_always)  # the real server and the real client
-    assert result.not_modified == http_caching.revalidation(two_edits, ask_always).not_modified
-    print(
-        f"{name:>5}: the third answer is {'the first edit, for good' if result.out_of_date_request[2] else 'right'}"
+    ask_always = http_resource.Policy(max_age=0, etag=etag, last_modified=dated)
+    result = http_caching.browse(
+        two_edits, ask_always
+    )  # the real server and the real client
+    assert (
+        result.not_modified
+        == http_caching.revalidation(two_edits, ask_always).not_modified
     )
+    third = "the first edit, for good" if result.out_of_date_request[2] else "right"
+    print(f"{name:>5}: the third answer is {third}")
     assert bool(result.out_of_date_request[2]) == (name == "date")
 
 weak, strong = 'W/"x"', '"x"'
-assert http_conditions.weak_match(weak, strong) and not http_conditions.strong_match(weak, strong)
-print(f"{weak} and {strong}: If-None-Match says equal, If-Match and If-Range say different")
+assert http_conditions.weak_match(weak, strong) and not http_conditions.strong_match(
+    weak, strong
+)
+print(
+    f"{weak} and {strong}: If-None-Match says equal, If-Match and If-Range say different"
+)
 
 # %% [markdown]
 # > **The guide also draws** the browser's cache as *local storage*, and gives local and session storage 5 to 10 MB.
 # > They are different things: the HTTP cache is filled by the browser, ruled by headers, and out of a script's reach;
-# > local storage is a small dictionary that your script fills and must expire itself, about 5 MiB an origin each.
+# > local storage is a small dictionary that your script fills and must expire itself, about 5 MiB an origin each (MDN, *Storage quotas and eviction criteria*).
 # > `IndexedDB` is the large one.
 #
 # *To here: 60 min.*
@@ -414,21 +454,24 @@ widgets.cache_strategies.strategy_arena()
 
 
 # %%
-def show(scene):
-    """Play a scene with the guide's logic as it is, and with it mended."""
-    both = cache_samples.demonstrate(scene)
-    print(both.scene)
-    for name, end in (("as it is", both.broken), ("mended", both.mended)):
-        note = f"; {end.note}" if end.note else ""
-        print(
-            f"  {name:8} read {list(end.answers)}; in the end cache {end.cached!r}, database {end.stored!r}, "
-            f"{end.database_calls} database call{'' if end.database_calls == 1 else 's'}{note}"
-        )
+def show(*scenes):
+    """Play scenes with the guide's logic as it is, and with it mended."""
+    rows = {}
+    for scene in scenes:
+        both = cache_samples.demonstrate(scene)
+        for name, end in (("as it is", both.broken), ("mended", both.mended)):
+            rows[both.scene, name] = {
+                "read": str(list(end.answers)),
+                "cache": str(end.cached),
+                "database": str(end.stored),
+                "calls": end.database_calls,
+                "note": end.note,
+            }
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 print(inspect.getsource(cache_samples.FalsyMiss.read))
-show("falsy value")
-show("unawaited get")
+show("falsy value", "unawaited get")
 
 # %% [markdown]
 # > **The guide says** that with cache-aside a failing cache does not break the application. Its sample has no `try`,
@@ -439,7 +482,8 @@ for hit_ratio in (0.5, 0.9, 0.99):
     load = caching.effective_access_time(hit_ratio, hit_ms=1, miss_ms=100)
     assert np.isclose(load.load_without_cache, 1 / (1 - hit_ratio))
     print(
-        f"a cache with H = {hit_ratio:.0%} fails: the database gets {load.load_without_cache:.0f} times its load"
+        f"a cache with H = {hit_ratio:.0%} fails: "
+        f"the database gets {load.load_without_cache:.0f} times its load"
     )
 
 # %% [markdown] covers=["5.3.2"] errata=["E81", "E82", "E83"]
@@ -448,17 +492,21 @@ for hit_ratio in (0.5, 0.9, 0.99):
 # The write goes to the database and to the cache before it is acknowledged, so the next read hits.
 #
 # > **The guide says** that both are written *simultaneously*, that a write takes $\max(t_\text{db}, t_\text{cache})$,
-# > and that the two always match. Its algorithm and its code write one *after* the other. That costs the sum:
+# > and that the two always match. Its algorithm and its code write one *after* the other. That costs the sum. Sent at once they cost the larger of the two,
+# > and on average more than the larger of the two *means*, because now one is late and now the other:
 
 # %% tags=["conclusion"]
 for order in ("sequential", "parallel"):
     constant = cache_strategies.write_latency(order, db_ms=20, cache_ms=5)
     varying = cache_strategies.write_latency(order, db_ms=20, cache_ms=5, spread=1)
-    run = cache_strategies.simulate("write-through", order=order, db_ms=20, cache_ms=5, spread=1, seed=seed)
+    run = cache_strategies.simulate(
+        "write-through", order=order, db_ms=20, cache_ms=5, spread=1, seed=seed
+    )
     # Exponential steps: the standard deviation of a write is below the sum of the two means.
     assert abs(run.write_mean_ms - varying) < 5 * 25 / np.sqrt(run.writes)
     print(
-        f"{order:>10}: {constant:.0f} ms if each step takes its mean; {varying:.1f} ms if times vary (measured {run.write_mean_ms:.1f})"
+        f"{order:>10}: {constant:.0f} ms if each step takes its mean; "
+        f"{varying:.1f} ms if times vary (measured {run.write_mean_ms:.1f})"
     )
 
 # %% [markdown]
@@ -466,9 +514,12 @@ for order in ("sequential", "parallel"):
 # > B writes, B puts*:
 
 # %%
-for one in cache_interleavings.interleavings(cache_interleavings.SCENARIOS["two write-through writers"]):
+for one in cache_interleavings.interleavings(
+    cache_interleavings.SCENARIOS["two write-through writers"]
+):
+    remark = "   <- they differ" if one.stale else ""
     print(
-        f"{' '.join(one.order):32} cache {one.cache}, database {one.database}{'   <- they differ' if one.stale else ''}"
+        f"{' '.join(one.order):32} cache {one.cache}, database {one.database}{remark}"
     )
 
 # %% [markdown]
@@ -495,12 +546,14 @@ widgets.cache_strategies.write_back_crash()
 
 # %% tags=["conclusion"]
 for flush_ms in (100, 1_000, 5_000):
-    crash = write_back.write_back_crash(writes_per_s=200, flush_ms=flush_ms, crash_at_s=100, seed=seed)
+    crash = write_back.write_back_crash(
+        writes_per_s=200, flush_ms=flush_ms, crash_at_s=100, seed=seed
+    )
     # Four standard errors of the mean over one run, as the model computes them.
     assert abs(crash.mean_loss - crash.expected_loss) < 4 * crash.expected_loss_se
     print(
-        f"flush every {flush_ms:5,} ms: a crash loses {crash.mean_loss:6.1f} writes on average, theory {crash.expected_loss:6.1f}; "
-        f"at least one in {crash.any_loss:.0%} of the cases"
+        f"flush every {flush_ms:5,} ms: a crash loses {crash.mean_loss:5.1f} writes on average "
+        f"(theory {crash.expected_loss:5.1f}); any in {crash.any_loss:.1%}"
     )
 
 # %% [markdown]
@@ -509,8 +562,7 @@ for flush_ms in (100, 1_000, 5_000):
 
 # %%
 print(inspect.getsource(cache_samples.RacingQueue.write))
-show("write-back order")
-show("write-back error")
+show("write-back order", "write-back error")
 
 # %% [markdown] covers=["5.3.4"] errata=["E86", "E87", "E88"]
 # ### 5.3.4 Refresh-ahead
@@ -528,14 +580,17 @@ widgets.cache_strategies.refresh_ahead()
 
 # %% tags=["conclusion"]
 for capacity in (300, 2_000, 8_000):
-    run = cache_strategies.refresh_ahead(capacity=capacity, ttl_s=60, window=0.2, seed=seed)
+    run = cache_strategies.refresh_ahead(
+        capacity=capacity, ttl_s=60, window=0.2, seed=seed
+    )
     print(
         f"{capacity:5,} entries: {run.hit:.1%} become {run.refreshed_hit:.1%}; "
         f"“every miss” promised {run.guide_hit:.1%}, “only expiry” {run.corrected_hit:.1%}"
     )
-    # The corrected formula is a little too high: an early refresh brings the next expiry forward, so no more is
-    # lost than the share of entries refreshed early, window times what expires.
-    assert abs(run.corrected_hit - run.refreshed_hit) < abs(run.guide_hit - run.refreshed_hit)
+    # A little too high: an early refresh brings the next expiry forward.
+    assert abs(run.corrected_hit - run.refreshed_hit) < abs(
+        run.guide_hit - run.refreshed_hit
+    )
 
 # %% [markdown]
 # > **The guide's text** predicts which items will be needed; **its code** reloads every key that is about to expire,
@@ -553,15 +608,20 @@ show("refresh-ahead")
 # loads.
 #
 # > **The guide says** that reads are fresh. On a miss, yes. But an entry that is there *stays* there, old, until it
-# > expires. Write-around needs a delete like everybody else:
+# > expires. Write-around needs a delete like everybody else. (The stale reads that are left with a delete are a race, and
+# > the subject of 5.4.2.)
 
 # %% tags=["conclusion"]
-show("write-around")
 around = cache_strategies.simulate("write-around", seed=seed)
 deleting = cache_strategies.simulate("cache-aside", order="invalidate", seed=seed)
-print(f"write-around:               {around.stale_reads:5,} stale reads of {around.reads:,}")
-print(f"the same, but with delete:  {deleting.stale_reads:5,} stale reads of {deleting.reads:,}")
-assert around.stale_reads > 10 * deleting.stale_reads
+print(
+    f"write-around:               {around.stale_reads:5,} stale reads of {around.reads:,}"
+)
+print(
+    f"the same, but with delete:  {deleting.stale_reads:5,} stale reads of {deleting.reads:,}"
+)
+assert deleting.stale_reads < around.stale_reads / 2
+show("write-around")
 
 # %% [markdown] covers=["5.4", "5.4.1"]
 # *To here: 85 min.*
@@ -602,8 +662,8 @@ show("unawaited write")
 widgets.cache_strategies.invalidation_race()
 
 # %% [markdown]
-# The reader read the old row, was slow, and filled it after the delete. It takes a rare coincidence, and a site with
-# a million reads a second sees it every minute. Facebook's memcache closes the hole with **leases** (Nishtala and
+# The reader read the old row, was slow, and filled it after the delete. It takes a rare coincidence, and a busy site
+# produces rare coincidences all day. Facebook's memcache closes the hole with **leases** (Nishtala and
 # others, NSDI 2013): a miss hands out a token, a delete makes it void, and a fill with a void token is refused. Switch
 # them on above and the bad order is gone.
 
@@ -614,9 +674,13 @@ for name in (
     "reader and write-through writer",
 ):
     actors = cache_interleavings.SCENARIOS[name]
-    plain, leased = (cache_interleavings.interleavings(actors, leases=leases) for leases in (False, True))
+    plain, leased = (
+        cache_interleavings.interleavings(actors, leases=leases)
+        for leases in (False, True)
+    )
     print(
-        f"{name:40} {sum(s.stale for s in plain)} of {len(plain)} end stale, with leases {sum(s.stale for s in leased)}"
+        f"{name:40} {sum(s.stale for s in plain)} of {len(plain)} end stale, "
+        f"with leases {sum(s.stale for s in leased)}"
     )
 assert not any(
     s.stale
@@ -624,6 +688,10 @@ assert not any(
         cache_interleavings.SCENARIOS["reader and invalidating writer"], leases=True
     )
 )
+
+# %% [markdown]
+# Leases help those who delete *after* they have written. Delete first, and a reader may fetch the old row with a lease
+# that is perfectly valid; put instead of delete, and nothing makes the reader's lease void.
 
 # %% [markdown] covers=["5.4.3"] errata=["E91"]
 # ### 5.4.3 By hand
@@ -673,7 +741,14 @@ for fix in stampede.FIXES:
 pd.DataFrame.from_dict(
     rows,
     orient="index",
-    columns=["database calls", "most at once", "p99 (ms)", "errors", "empty answers", "dead keys"],
+    columns=[
+        "database calls",
+        "most at once",
+        "p99 (ms)",
+        "errors",
+        "empty answers",
+        "dead keys",
+    ],
 )
 
 # %% [markdown]
@@ -688,8 +763,12 @@ for fix in stampede.FIXES:
     real_code = stampede.stampede_asyncio(
         clients=20, ttl_s=2, fix=fix, processes=2, db_error_probability=0.1, seed=seed
     )
-    assert compiled.db_calls == real_code.db_calls and compiled.errors == real_code.errors
-    print(f"{fix:24} {real_code.db_calls:4} database calls, {real_code.errors:4} errors, in both")
+    assert (
+        compiled.db_calls == real_code.db_calls and compiled.errors == real_code.errors
+    )
+    print(
+        f"{fix:24} {real_code.db_calls:4} database calls, {real_code.errors:4} errors, in both"
+    )
 
 # %% [markdown] covers=["5.6", "5.6.1"] errata=["E92"]
 # ## 5.6 Redis and Memcached
@@ -698,7 +777,7 @@ for fix in stampede.FIXES:
 #
 # Redis is a single-threaded server of data structures in memory: strings, hashes, lists, sorted sets, with expiry,
 # scripts and persistence if you want it. The cell starts one for you if `redis-server` is installed, and otherwise an
-# embedded stand-in, and says which.
+# embedded stand-in (the measurement below says which it was).
 
 # %%
 with labs.start("redis") as lab:
@@ -708,15 +787,14 @@ with labs.start("redis") as lab:
     client.hset(user, mapping={"name": "Ada", "age": 36})
     print(client.get(greeting), "for", client.ttl(greeting), "s more")
     print(client.hgetall(user))
-    kind_of_server = lab.label
 
 # %% [markdown]
 # > **The guide's sample** creates a client and never connects it; the library it uses has refused that since its
 # > version 4. `redis-py` connects with the first command, so the Python above needs no such line, and shows no such
 # > error until there is no server.
 #
-# One command, one round trip. The server could answer a million commands a second; your client waits for the network
-# between each. **Pipelining** sends many and then reads the answers:
+# One command, one round trip. The server could answer a hundred thousand a second and more (you measure it below);
+# your client waits for the network between each. **Pipelining** sends many and then reads the answers:
 
 # %%
 widgets.labs.pipelining()
@@ -729,12 +807,14 @@ with labs.start("redis") as lab:
     memory_of_a_key = bench.bytes_per_key(lab) if lab.source != "embedded" else None
 for run in runs:
     print(
-        f"{run.depth:4} at a time: {run.ops_per_s:9,.0f} commands/s, the model says {cost.ops_per_s(run.depth):9,.0f}"
+        f"{run.depth:4} at a time: {run.ops_per_s:9,.0f} commands/s, "
+        f"the model says {cost.ops_per_s(run.depth):9,.0f}"
     )
 print(f"a round trip costs {cost.rtt_us:.0f} µs, a command {cost.service_us:.1f} µs")
 if memory_of_a_key is not None:
     print(
-        f"a key with a value of 100 bytes takes {memory_of_a_key.total:.0f} bytes, {memory_of_a_key.overhead:.0f} of them overhead"
+        f"a key with a value of 100 bytes takes {memory_of_a_key.total:.0f} bytes, "
+        f"{memory_of_a_key.overhead:.0f} of them overhead"
     )
 
 # %% [markdown] covers=["5.6.2"]
@@ -770,10 +850,11 @@ reads_per_s, database_limit, items, item_bytes = 40_000, 3_000, 2_000_000, 2_000
 needed = 1 - 0.5 * database_limit / reads_per_s
 popularity = workloads.zipf_probabilities(items, 0.9)
 entries = caching.size_for_hit_ratio(popularity, needed)
-memory = caching.cache_bytes(entries, item_bytes, overhead_bytes=100)
+memory = caching.cache_bytes(entries, item_bytes, overhead_bytes=60)
 print(f"hit ratio needed: {needed:.2%}")
 print(
-    f"entries: {entries:,} of {items:,} ({entries / items:.0%}), {memory / 2**30:.1f} GiB with 100 bytes each on top"
+    f"entries: {entries:,} of {items:,} ({entries / items:.0%}), "
+    f"{memory / 2**30:.1f} GiB with 60 bytes each on top"
 )
 
 # %% [markdown]
@@ -784,8 +865,12 @@ print(
 
 # %%
 outage = pd.DataFrame({"nodes": [2, 4, 8, 16, 32]})
-outage["hit ratio, one node down"] = (needed * (1 - 1 / outage["nodes"])).map("{:.1%}".format)
-outage["database reads /s"] = (reads_per_s * (1 - needed * (1 - 1 / outage["nodes"]))).round().astype(int)
+outage["hit ratio, one node down"] = (needed * (1 - 1 / outage["nodes"])).map(
+    "{:.1%}".format
+)
+outage["database reads /s"] = (
+    (reads_per_s * (1 - needed * (1 - 1 / outage["nodes"]))).round().astype(int)
+)
 outage["within 3,000 /s"] = outage["database reads /s"] <= database_limit
 outage
 
@@ -803,67 +888,13 @@ outage
 # ## Check yourself
 
 # %%
-widgets.quiz(
-    "The hit ratio of a cache in front of a database falls from 99.5 % to 99 %. What happens to the database?",
-    right="Its load doubles",
-    because="The load is the miss ratio: 0.5 % becomes 1 %.",
-    wrong={
-        "Its load grows by half a per cent": "Half a per cent of all requests, but the database only ever saw half a "
-        "per cent of them.",
-        "Nothing that anybody would notice": "The mean latency hardly moves; the database's load does.",
-    },
-)
-
-# %%
-widgets.quiz(
-    "A nightly report reads a million rows once each, through the same cache as your users. In the morning the hit "
-    "ratio is poor for a while. Which policy suffers most?",
-    right="LRU",
-    because="The last thing used is the most worth keeping, says LRU, so the scan pushes out everything else.",
-    wrong={
-        "SIEVE": "New items that are never hit again are the first to go; what was hit keeps its place.",
-        "S3-FIFO": "A scan goes through the small queue and leaves the main one alone.",
-        "Belady's optimum": "It knows that none of the million will be needed again.",
-    },
-)
-
-# %%
-widgets.quiz(
-    "Write-through, no crashes, two writers of the same key at the same moment. Afterwards:",
-    right="the cache may hold one value and the database the other, until somebody writes again or it expires",
-    because="A writes, B writes, B puts, A puts: the database has B, the cache A.",
-    wrong={
-        "both hold the later value": "Only if each pair of steps were one: there is no transaction across two stores.",
-        "the cache notices the conflict": "It sees two puts, one after the other, and keeps the last.",
-    },
-)
-
-# %%
-widgets.quiz(
-    "Single-flight is in place, in each of twenty processes. A hot entry expires. How many loads reach the database?",
-    right="up to twenty",
-    because="Single-flight is per process. Across processes it takes a shared lock, a lease, or one who refreshes early.",
-    wrong={
-        "one": "One in each process: they share no memory.",
-        "as many as there are requests": "Within a process the others wait for the first one's result.",
-    },
-)
-
-# %%
-widgets.quiz(
-    "A CDN reports a hit ratio of 95 %. Your origin's traffic has fallen by 40 %. What is wrong?",
-    right="Nothing: 95 % counts requests, the traffic counts bytes",
-    because="The hits are small and popular, the misses large and rare. Ask for the byte hit ratio.",
-    wrong={
-        "The CDN counts revalidations as misses": "That would make the hit ratio too low, not too high.",
-        "The CDN's clocks are off": "Expiry would shift both numbers alike.",
-    },
-)
+widgets.check_yourself("caching")
 
 # %% [markdown]
 # ## Exercises
 #
-# Write your answers into the cells; each checks itself when you run it. (With `...` in place they say so and go on.)
+# Write your answer into each cell, run it, then run the folded cell below it: it says "right", or the first thing that is
+# not.
 #
 # ### 1 · Compute: which hit ratio?
 #
@@ -872,14 +903,15 @@ widgets.quiz(
 
 
 # %%
-def hit_ratio_for(target_ms: float, hit_ms: float, miss_ms: float) -> float | None: ...
+def hit_ratio_for(target_ms: float, hit_ms: float, miss_ms: float) -> float | None:
+    return None  # your code
 
 
 # %% [markdown]
 # <details><summary>Hint</summary> Write the mean as a function of the hit ratio, and solve for it.</details>
 
 
-# %%
+# %% jupyter={"source_hidden": true} tags=["check"]
 def report(name, problems):
     """Say what is right, or the first thing that is not."""
     print(f"{name}: {problems[0]}" if problems else f"{name}: right")
@@ -887,11 +919,15 @@ def report(name, problems):
 
 def check_hit_ratio_for(function):
     for target, hit, miss in ((5, 1, 100), (2, 1, 50), (1.5, 0.5, 20)):
-        got, expected = function(target, hit, miss), caching.required_hit_ratio(target, hit, miss, fill_ms=0)
+        got, expected = (
+            function(target, hit, miss),
+            caching.required_hit_ratio(target, hit, miss, fill_ms=0),
+        )
         if got is None:
             yield "not written yet"
         elif not np.isclose(got, expected):
-            yield f"hit_ratio_for({target}, {hit}, {miss}) gives {got:.4f}; with that ratio the mean is not {target} ms"
+            call = f"hit_ratio_for({target}, {hit}, {miss})"
+            yield f"{call} gives {got:.4f}; with that ratio the mean is not {target} ms"
 
 
 report("1", list(check_hit_ratio_for(hit_ratio_for)))
@@ -908,9 +944,11 @@ class LRU:
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
 
-    def get(self, key): ...
+    def get(self, key):
+        return None  # your code
 
-    def put(self, key, value): ...
+    def put(self, key, value):
+        pass  # your code
 
 
 # %% [markdown]
@@ -918,7 +956,7 @@ class LRU:
 # back moves it to the end. <code>next(iter(d))</code> is the oldest.</details>
 
 
-# %%
+# %% jupyter={"source_hidden": true} tags=["check"]
 def check_lru(cls):
     trace = workloads.zipf_trace(300, 12, 0.8, seed=3)
     expected = caching.simulate("LRU", trace, 4, record=True).hit_flags
@@ -936,7 +974,8 @@ def check_lru(cls):
             return
         if hit != bool(expected[number]):
             recent = trace[max(0, number - 8) : number].tolist()
-            yield f"request {number}, key {key}: {'hit' if hit else 'miss'} where LRU has the other; before it: {recent}"
+            said = "hits where LRU misses" if hit else "misses where LRU hits"
+            yield f"request {number}, for {key}, {said}; before it came {recent}"
             return
 
 
@@ -954,7 +993,8 @@ class MySingleFlight:
     def __init__(self, load) -> None:
         self.load = load
 
-    async def get(self, key): ...
+    async def get(self, key):
+        return None  # your code
 
 
 # %% [markdown]
@@ -962,7 +1002,7 @@ class MySingleFlight:
 # take it away when it is done, <em>however</em> it ends.</details>
 
 
-# %%
+# %% jupyter={"source_hidden": true} tags=["check"]
 def check_single_flight(cls):
     async def experiment():
         calls = []
@@ -975,8 +1015,12 @@ def check_single_flight(cls):
             return f"row {key}"
 
         flight = cls(load)
-        first = await asyncio.gather(*(flight.get("a") for _ in range(5)), return_exceptions=True)
-        second = await asyncio.gather(*(flight.get("a") for _ in range(5)), return_exceptions=True)
+        first = await asyncio.gather(
+            *(flight.get("a") for _ in range(5)), return_exceptions=True
+        )
+        second = await asyncio.gather(
+            *(flight.get("a") for _ in range(5)), return_exceptions=True
+        )
         return calls, first, second
 
     calls, first, second = virtual_time.run(experiment())
@@ -999,25 +1043,30 @@ report("3", list(check_single_flight(MySingleFlight)))
 # pass within 5 %; the check *measures* your size with a simulation, so it knows no answer by heart.
 
 # %%
-my_size = ...
+my_size = None  # your number
 
 # %% [markdown]
 # <details><summary>Hint</summary> The explorable <em>How large must it be?</em> has a curve for it, and
 # <code>caching.che</code> is a function you can call in a loop.</details>
 
 
-# %%
+# %% jupyter={"source_hidden": true} tags=["check"]
 def check_size(size):
-    if size is ...:
+    if size is None:
         yield "not written yet"
         return
     trace = workloads.zipf_trace(400_000, 10_000, 1.0, seed=11)
     measured = caching.simulate("LRU", trace, size, warmup=100_000).hit_ratio
-    smaller = caching.simulate("LRU", trace, max(1, int(size * 0.9)), warmup=100_000).hit_ratio
+    smaller = caching.simulate(
+        "LRU", trace, max(1, int(size * 0.9)), warmup=100_000
+    ).hit_ratio
     if measured < 0.795:
         yield f"{size:,} entries hit {measured:.1%} of the time: too few"
     elif smaller > 0.805:
-        yield f"{size:,} entries hit {measured:.1%} of the time, and a tenth fewer still {smaller:.1%}: more than it takes"
+        yield (
+            f"{size:,} entries hit {measured:.1%} of the time, and a tenth fewer still "
+            f"{smaller:.1%}: more than it takes"
+        )
 
 
 report("4", list(check_size(my_size)))
@@ -1030,7 +1079,8 @@ report("4", list(check_size(my_size)))
 
 
 # %%
-def stale_orders() -> int | None: ...
+def stale_orders() -> int | None:
+    return None  # your code
 
 
 # %% [markdown]
@@ -1038,10 +1088,12 @@ def stale_orders() -> int | None: ...
 # </details>
 
 
-# %%
+# %% jupyter={"source_hidden": true} tags=["check"]
 def check_stale(function):
     got = function()
-    schedules = cache_interleavings.interleavings(cache_interleavings.SCENARIOS["two write-through writers"])
+    schedules = cache_interleavings.interleavings(
+        cache_interleavings.SCENARIOS["two write-through writers"]
+    )
     if got is None:
         yield "not written yet"
     elif got != sum(one.stale for one in schedules):

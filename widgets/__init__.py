@@ -10,7 +10,7 @@ _FRAMEWORK = {
     *("authoring", "chapters", "controls", "explorable", "library", "palette", "plot", "quizzes", "server"),
 }
 #: Functions a chapter calls by the package's name, and the modules that hold them.
-_FUNCTIONS = {"course_map": "chapters", "quiz": "quizzes", "restore": "explorable"}
+_FUNCTIONS = {"course_map": "chapters", "check_yourself": "quizzes", "restore": "explorable"}
 
 
 def concepts() -> list[str]:

@@ -69,7 +69,7 @@ def effective_access_time(hit_ratio: float, hit_ms: float, miss_ms: float, fill_
             Panel(
                 [bars(np.arange(6), 1 - near, "database load", color=1)],
                 Axis("hit ratio", labels=[f"{100 * h:.0f}%" for h in near], range=(-0.6, 5.6)),
-                Axis("requests that reach the database", percent=True, range=(0, 0.112)),
+                Axis("database load", percent=True, range=(0, 0.112)),
                 title="The last ten per cent",
                 marks=[Mark(1 - hit_ratio, "now", vertical=False)] if hit_ratio >= 0.9 else [],
             ),

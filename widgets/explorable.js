@@ -89,6 +89,28 @@ function float32(buffer) {
   return new Float32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
 }
 
+// A field to type in. In a JupyterLab notebook Enter neither changes nor submits, so it is heard here.
+function textField(attributes, entered) {
+  const field = make("input", { type: "text", autocomplete: "off", ...attributes, on: { keydown: (event) => {
+    if (event.key !== "Enter") return;
+    event.preventDefault();
+    entered(field.value.trim());
+  } } });
+  return field;
+}
+
+// A field of a control: Enter or leaving it tells of a number, or of the text that is none.
+function valueField(attributes, change) {
+  let written = "";
+  const tell = (text) => {
+    const number = Number(text.replaceAll(",", ""));
+    change(text === "" || Number.isNaN(number) ? text : number);
+  };
+  const field = textField({ class: "sdw-exact", ...attributes }, tell);
+  field.addEventListener("change", () => field.value !== written && tell(field.value.trim()));
+  return { field, write: (text) => (field.value = written = text) };
+}
+
 // Controls --------------------------------------------------------------------------------------------------
 
 // Each returns {node, write(value), limit?(last)}; `change(value)` tells of a new value.
@@ -126,23 +148,15 @@ function numberControl(control, id, change) {
       },
     },
   });
-  const exact = make("input", {
-    type: "text", inputmode: "decimal", class: "sdw-exact", "aria-label": `${control.label}, exact value`,
-    on: {
-      change: () => {
-        const text = exact.value.replaceAll(",", "").trim();
-        change(text === "" || Number.isNaN(Number(text)) ? exact.value : Number(text));
-      },
-    },
-  });
+  const exact = valueField({ inputmode: "decimal", "aria-label": `${control.label}, exact value` }, change);
   function spell() {
     range.setAttribute("aria-valuetext", unitText(current, control.unit));
-    exact.value = shown(current);
+    exact.write(shown(current));
   }
   return {
     node: make("div", { class: "sdw-control" },
       make("label", { for: id }, control.label),
-      make("div", { class: "sdw-row" }, range, exact, make("span", { class: "sdw-unit" }, control.unit)),
+      make("div", { class: "sdw-row" }, range, exact.field, make("span", { class: "sdw-unit" }, control.unit)),
     ),
     write(value) {
       current = value;
@@ -170,19 +184,16 @@ function toggleControl(control, id, change) {
 }
 
 function seedControl(control, id, change) {
-  const field = make("input", { type: "text", inputmode: "numeric", id, class: "sdw-exact", on: { change: () => {
-    const text = field.value.trim();
-    change(text === "" || Number.isNaN(Number(text)) ? field.value : Number(text));
-  } } });
+  const exact = valueField({ inputmode: "numeric", id }, change);
   let current = control.value;
   const again = make("button", { type: "button", on: { click: () => change((current + 1) % (control.high + 1)) } },
     "Draw again");
   return {
     node: make("div", { class: "sdw-control" }, make("label", { for: id }, "random seed"),
-      make("div", { class: "sdw-row" }, field, again)),
+      make("div", { class: "sdw-row" }, exact.field, again)),
     write(value) {
       current = value;
-      field.value = String(value);
+      exact.write(String(value));
     },
   };
 }
@@ -201,18 +212,18 @@ function timelineControl(control, id, change, drawn) {
     go(Number(range.value));
   } } });
   const count = make("span", { class: "sdw-count" });
-  const play = button("Play", "▶", () => (playing ? stop() : start()));
+  const play = button("Play", "Play", () => (playing ? stop() : start()));
   // A step is drawn, then waited for: with reduced motion asked for, slower and nothing slides.
   const pause = () => (matchMedia("(prefers-reduced-motion: reduce)").matches ? 1200 : 600);
   function stop() {
     playing = false;
-    play.textContent = "▶";
+    play.textContent = "Play";
     play.title = "Play";
     play.setAttribute("aria-label", "Play");
   }
   async function start() {
     playing = true;
-    play.textContent = "⏸";
+    play.textContent = "Pause";
     play.title = "Pause";
     play.setAttribute("aria-label", "Pause");
     if (current >= last) go(0);
@@ -234,11 +245,11 @@ function timelineControl(control, id, change, drawn) {
   return {
     node: make("div", { class: "sdw-control sdw-timeline" }, make("label", { for: id }, control.label),
       make("div", { class: "sdw-row" },
-        button("To the start", "⏮", () => { stop(); go(0); }),
+        button("To the start", "|◀", () => { stop(); go(0); }),
         button("One step back", "◀", () => { stop(); go(current - 1); }),
         play,
-        button("One step on", "▶|", () => { stop(); go(current + 1); }),
-        button("To the end", "⏭", () => { stop(); go(last); }),
+        button("One step on", "▶", () => { stop(); go(current + 1); }),
+        button("To the end", "▶|", () => { stop(); go(last); }),
         range, count)),
     write,
     limit(value) {
@@ -277,18 +288,18 @@ function questionBlock(spec, reveal) {
   const answer = (value) => reveal(value);
   const choices = question.options.map((option) =>
     make("button", { type: "button", class: "sdw-option", on: { click: () => answer(option) } }, option));
-  const field = make("input", { type: "text", inputmode: "decimal", id, autocomplete: "off", class: "sdw-guess" });
-  const form = make("form", { on: { submit: (event) => {
-    event.preventDefault();
-    const value = Number(field.value.replaceAll(",", "").trim());
-    if (field.value.trim() === "" || Number.isNaN(value)) hint.textContent = "Type a number, or choose Show me.";
+  const check = (text) => {
+    const value = Number(text.replaceAll(",", ""));
+    if (text === "" || Number.isNaN(value)) hint.textContent = "Type a number, or choose Show me.";
     else answer(value);
-  } } },
+  };
+  const field = textField({ inputmode: "decimal", id, class: "sdw-guess" }, check);
+  const estimate = make("div", { class: "sdw-estimate" },
     make("label", { for: id }, "Your estimate"), field, make("span", {}, question.unit),
-    make("button", { type: "submit", class: "sdw-main" }, "Check"));
+    make("button", { type: "button", class: "sdw-main", on: { click: () => check(field.value.trim()) } }, "Check"));
   return make("div", { class: "sdw-question" },
     make("p", { class: "sdw-ask" }, make("span", { class: "sdw-tag" }, "Predict"), " ", question.text),
-    make("div", { class: "sdw-answers" }, ...(choices.length ? choices : [form]),
+    make("div", { class: "sdw-answers" }, ...(choices.length ? choices : [estimate]),
       make("button", { type: "button", class: "sdw-quiet", on: { click: () => answer(null) } }, "Show me")),
     hint);
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from course import http_caching as model
+from course.http_resource import Policy
 from widgets.controls import choice, log_slider, seed, slider
 from widgets.explorable import choose, explorable
 from widgets.plot import Axis, Panel, View, bars, count, line, percent
@@ -39,7 +40,7 @@ def revalidation(
 ) -> View:
     """Count what 400 requests cost, and how often the answer was out of date."""
     etag, dated = _VALIDATORS[validator]
-    policy = model.Policy(
+    policy = Policy(
         max_age=max_age,
         etag=etag,
         last_modified=dated,

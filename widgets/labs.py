@@ -36,7 +36,7 @@ def pipelining(rtt_us: float, service_us: float, value_bytes: int, depth: int) -
             Panel(
                 [line(depths, curve, "commands a second"), points([depth], [now], "now", size=11, color=1)],
                 Axis("commands in a pipeline", log=True, range=(0.9, 1100)),
-                Axis("throughput of one client", "commands/s", log=True, range=(8, 2_000_000)),
+                Axis("throughput", "commands/s", log=True, range=(8, 2_000_000)),
                 marks=[Mark(ceiling, "the server does nothing else", vertical=False)],
             )
         ],

@@ -5,8 +5,14 @@ Plain HTML, so that it works without a kernel, on GitHub and in a saved page ali
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
+
+from course import checks
+
+_QUESTIONS = Path(__file__).resolve().parent.parent / "data" / "questions"
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,33 @@ class Quiz:
         return "\n".join([self.question, *(f"  - {answer}" for answer, _, _ in self._answers())])
 
 
-def quiz(question: str, *, right: str, because: str, wrong: dict[str, str]) -> Quiz:
-    """Return a question; see :class:`Quiz`."""
-    return Quiz(question, right, because, wrong)
+class Questions:
+    """The questions of a chapter, one below the other."""
+
+    def __init__(self, quizzes: list[Quiz]) -> None:
+        self.quizzes = quizzes
+
+    def _repr_html_(self) -> str:
+        return "".join(quiz._repr_html_() for quiz in self.quizzes)
+
+    def __repr__(self) -> str:
+        return "\n".join(map(repr, self.quizzes))
+
+
+def check_yourself(topic: str) -> Questions:
+    """Return the questions of a chapter.
+
+    Parameters
+    ----------
+    topic : str
+        The chapter's slug, as in its notebook's name: ``"caching"``.
+
+    Raises
+    ------
+    ValueError
+        If there are no questions of that name.
+    """
+    stored = sorted(path.stem for path in _QUESTIONS.glob("*.json"))
+    checks.option("topic", topic, tuple(stored))
+    entries = json.loads((_QUESTIONS / f"{topic}.json").read_text(encoding="utf-8"))
+    return Questions([Quiz(**entry) for entry in entries])

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from course import http_caching as hc
+from course import http_resource as resource
 from course.http_conditions import (
     CASES,
     evaluate,
@@ -64,8 +65,8 @@ def lab():
     """Clock, document, and a function that asks a server with the given policy."""
 
     class Lab:
-        clock = hc.Clock(hc.EPOCH + 1_000.0)
-        document = hc.Document(1_000)
+        clock = hc.Clock(resource.EPOCH + 1_000.0)
+        document = resource.Document(1_000)
 
         def ask(self, policy, method="GET", content=None, **fields):
             headers = {name.replace("_", "-"): value for name, value in fields.items()}
@@ -78,29 +79,29 @@ def lab():
 
 
 def test_a_304_repeats_what_caches_need_and_has_no_body(lab):
-    full = lab.ask(hc.Policy())
+    full = lab.ask(resource.Policy())
     assert full.status_code == 200 and len(full.content) == 1_000
     assert full.headers["date"] == http_date(lab.clock.now)  # the experiment's clock and no second Date
     assert len(full.headers.get_list("date")) == 1
-    again = lab.ask(hc.Policy(), if_none_match=full.headers["etag"])
+    again = lab.ask(resource.Policy(), if_none_match=full.headers["etag"])
     assert again.status_code == 304 and again.content == b""
     for name in ("date", "etag", "cache-control"):
         assert again.headers[name] == full.headers[name]
 
 
 def test_weak_tag_survives_an_edit_of_white_space_and_a_strong_one_does_not(lab):
-    tags = {kind: lab.ask(hc.Policy(etag=kind)).headers["etag"] for kind in ("weak", "strong")}
+    tags = {kind: lab.ask(resource.Policy(etag=kind)).headers["etag"] for kind in ("weak", "strong")}
     lab.document.edit(lab.clock.now, white_space_only=True)
-    assert lab.ask(hc.Policy(etag="weak"), if_none_match=tags["weak"]).status_code == 304
-    assert lab.ask(hc.Policy(etag="strong"), if_none_match=tags["strong"]).status_code == 200
+    assert lab.ask(resource.Policy(etag="weak"), if_none_match=tags["weak"]).status_code == 304
+    assert lab.ask(resource.Policy(etag="strong"), if_none_match=tags["strong"]).status_code == 200
     lab.document.edit(lab.clock.now)
-    assert lab.ask(hc.Policy(etag="weak"), if_none_match=tags["weak"]).status_code == 200
+    assert lab.ask(resource.Policy(etag="weak"), if_none_match=tags["weak"]).status_code == 200
 
 
 def test_if_match_averts_a_lost_update(lab):
-    tag = lab.ask(hc.Policy()).headers["etag"]
-    assert lab.ask(hc.Policy(), "PUT", b"x", if_match=tag).status_code == 204
-    assert lab.ask(hc.Policy(), "PUT", b"x", if_match=tag).status_code == 412
+    tag = lab.ask(resource.Policy()).headers["etag"]
+    assert lab.ask(resource.Policy(), "PUT", b"x", if_match=tag).status_code == 204
+    assert lab.ask(resource.Policy(), "PUT", b"x", if_match=tag).status_code == 412
     assert lab.document.revision == 1
 
 
@@ -118,14 +119,14 @@ def test_if_match_averts_a_lost_update(lab):
     ],
 )
 def test_ranges(lab, asked, status, got, told):
-    response = lab.ask(hc.Policy(), range=asked)
+    response = lab.ask(resource.Policy(), range=asked)
     assert response.status_code == status
     assert response.content == lab.document.body[got]
     assert response.headers.get("content-range") == told
 
 
 def test_head_has_the_fields_and_no_body(lab):
-    response = lab.ask(hc.Policy(), "HEAD")
+    response = lab.ask(resource.Policy(), "HEAD")
     assert response.status_code == 200 and response.content == b""
     assert response.headers["content-length"] == "1000" and "etag" in response.headers
 
@@ -135,7 +136,7 @@ def test_server_is_gone_afterwards_even_after_an_error():
 
     def broken():
         nonlocal address
-        with serve(origin(hc.Document(), hc.Policy())) as address:
+        with serve(origin(resource.Document(), resource.Policy())) as address:
             raise KeyError("in the cell")
 
     with pytest.raises(KeyError):
@@ -185,7 +186,7 @@ def test_cache_uses_validates_and_replaces():
     cache, clock, asked = private_cache(answer)
     sources = []
     for second in (0, 9.9, 10, 109, 110.5):
-        clock.now = hc.EPOCH + second
+        clock.now = resource.EPOCH + second
         sources.append(cache.get("http://x/").source)
     # the 304 of second 10 also brings a longer life
     assert sources == ["origin", "cache", "validated", "cache", "validated"]
@@ -234,9 +235,9 @@ def assert_same(model, real):
 
 @given(
     policy=st.builds(
-        hc.Policy,
+        resource.Policy,
         max_age=st.sampled_from([None, 0, 1, 3, 20]),
-        etag=st.sampled_from(hc.ETAGS),
+        etag=st.sampled_from(resource.ETAGS),
         last_modified=st.booleans(),
         no_cache=st.booleans(),
         no_store=st.booleans(),
@@ -258,16 +259,16 @@ def plan(requests, edits):
 
 def test_last_modified_misses_the_second_edit_of_a_second():
     twice = plan([0.1, 10.5, 20.0, 30.0], [10.2, 10.7])
-    by_date = hc.browse(twice, hc.Policy(max_age=0, etag="none"))
+    by_date = hc.browse(twice, resource.Policy(max_age=0, etag="none"))
     assert by_date.out_of_date_request.tolist() == [False, False, True, True]
     assert by_date.not_modified == 2
-    by_tag = hc.browse(twice, hc.Policy(max_age=0, etag="strong"))
+    by_tag = hc.browse(twice, resource.Policy(max_age=0, etag="strong"))
     assert by_tag.out_of_date == 0 and by_tag.not_modified == 1
 
 
 def test_fresh_means_old_for_at_most_max_age():
     edits = plan(np.arange(0, 100, 0.5), [10.25])
-    r = hc.revalidation(edits, hc.Policy(max_age=7))
+    r = hc.revalidation(edits, resource.Policy(max_age=7))
     # stored at 0, 7, 14: out of date from 10.25 until 14
     assert np.flatnonzero(r.out_of_date_request).tolist() == list(range(21, 28))
     assert r.full == 2 and r.not_modified == 13
@@ -275,15 +276,15 @@ def test_fresh_means_old_for_at_most_max_age():
 
 def test_no_cache_is_never_old_and_no_store_never_saves():
     history = hc.schedule(300, 1, 3)
-    fresh = hc.revalidation(history, hc.Policy(no_cache=True))
+    fresh = hc.revalidation(history, resource.Policy(no_cache=True))
     assert fresh.out_of_date == 0 < fresh.not_modified
     assert 0 < fresh.body_bytes < fresh.uncached_bytes
-    plain = hc.revalidation(history, hc.Policy(no_store=True))
+    plain = hc.revalidation(history, resource.Policy(no_store=True))
     assert plain.full == 300 and plain.body_bytes + plain.header_bytes == plain.uncached_bytes
 
 
 def test_a_304_is_not_free():
-    r = hc.revalidation(plan(range(100), []), hc.Policy(max_age=0), size=64)
+    r = hc.revalidation(plan(range(100), []), resource.Policy(max_age=0), size=64)
     assert r.not_modified == 99 and r.body_bytes == 64
     assert r.header_bytes > 100 * 64  # for so small a document the fields weigh more than the body saved
 
@@ -307,17 +308,17 @@ def test_the_http_cache_is_not_local_storage():
 @pytest.mark.parametrize(
     ("name", "make"),
     [
-        ("max_age", lambda: hc.Policy(max_age=-1)),
-        ("etag", lambda: hc.Policy(etag="medium")),
-        ("stale_while_revalidate", lambda: hc.Policy(stale_while_revalidate=10**9)),
-        ("size", lambda: hc.Document(0)),
-        ("size", lambda: hc.revalidation(plan([0], []), hc.Policy(), size=10**9)),
+        ("max_age", lambda: resource.Policy(max_age=-1)),
+        ("etag", lambda: resource.Policy(etag="medium")),
+        ("stale_while_revalidate", lambda: resource.Policy(stale_while_revalidate=10**9)),
+        ("size", lambda: resource.Document(0)),
+        ("size", lambda: hc.revalidation(plan([0], []), resource.Policy(), size=10**9)),
         ("requests", lambda: hc.schedule(10**6)),
         ("request_every_s", lambda: hc.schedule(10, 0)),
         ("edit_every_s", lambda: hc.schedule(10, 1, math.nan)),
-        ("number of requests", lambda: hc.revalidation(plan([], []), hc.Policy())),
-        ("request_s", lambda: hc.revalidation(plan([2, 1], []), hc.Policy())),
-        ("edit_s", lambda: hc.browse(plan([1], [math.nan]), hc.Policy())),
+        ("number of requests", lambda: hc.revalidation(plan([], []), resource.Policy())),
+        ("request_s", lambda: hc.revalidation(plan([2, 1], []), resource.Policy())),
+        ("edit_s", lambda: hc.browse(plan([1], [math.nan]), resource.Policy())),
     ],
 )
 def test_impossible_experiment_is_refused_by_name(name, make):
