@@ -65,7 +65,9 @@ class Control:
             )
         if self.kind == "log" and self.low <= 0:
             raise ValueError(f"{self.label}: a log slider starts above zero, not at {self.low:g}")
-        self.validate(self.default, what=f"default of {self.label!r}")
+        # In the control's own type: 1 and 1.0 would give two pictures where there is one.
+        default = self.validate(self.default, what=f"default of {self.label!r}")
+        object.__setattr__(self, "default", default)
 
     def validate(self, value: object, what: str = "") -> Value:
         """Return `value` in the control's own type.

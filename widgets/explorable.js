@@ -277,7 +277,7 @@ function verdict(question, given) {
   const off = Math.abs(given - question.answer);
   if (off <= 0.02 * Math.abs(question.answer) || off < 1e-9) return `${said}: right, it is ${question.answer_text}.`;
   const ratio = given / question.answer;
-  const times = ratio > 1 ? `${shown(ratio)} times too much` : ratio > 0 ? `${shown(1 / ratio)} times too little` : "";
+  const times = ratio > 1 ? `${shown(Number(ratio.toPrecision(2)))} times too much` : ratio > 0 ? `${shown(Number((1 / ratio).toPrecision(2)))} times too little` : "";
   return `${said}. It is ${question.answer_text}${times ? ", so that was " + times : ""}.`;
 }
 

@@ -543,7 +543,7 @@ def _rounded(values: Array) -> list[str]:
 
 
 def _round_nested(value: Any) -> Any:
-    if isinstance(value, float):
+    if isinstance(value, int | float) and not isinstance(value, bool):
         return f"{value:.4g}"
     if isinstance(value, dict):
         return {key: _round_nested(entry) for key, entry in value.items()}
