@@ -99,8 +99,7 @@ def test_reads_well_as_a_page(source: Path) -> None:
     page, _ = HTMLExporter().from_filename(str(source.with_suffix(".ipynb")))
     shown = [output for output in outputs(stored) if picture_of(output)]
     assert page.count('src="data:image/png;base64,') >= len(shown)
-    # nbconvert's own word for a picture without an alternative text.
-    assert "No description has been provided" not in page
+    assert all(output["metadata"]["image/png"]["alt"].strip() for output in shown)
     for wrong in ("widget-view+json", "widget-state+json", "model not found", "Error displaying"):
         assert wrong not in page
     if source in CHAPTERS:

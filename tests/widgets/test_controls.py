@@ -81,7 +81,7 @@ def test_spec_is_json(control: Control) -> None:
 def test_values_keep_their_type(control: Control) -> None:
     kind = type(control.validate(control.default))
     expected = int if control.whole else {"choice": str, "toggle": bool}.get(control.kind, float)
-    assert kind is expected
+    assert kind is expected and type(control.default) is expected
 
 
 def test_whole_numbers() -> None:

@@ -241,6 +241,11 @@ def test_equal_pictures_have_equal_fingerprints() -> None:
     )
 
 
+def test_a_whole_number_is_the_same_number() -> None:
+    one, other = (view(line([0, 1], [1, 2], "a"), marks=[Mark(at, "m")]) for at in (1, 1.0))
+    assert one.fingerprint() == other.fingerprint()
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -7,6 +7,7 @@ import re
 import pytest
 
 import widgets
+from widgets.quizzes import Quiz
 
 SOUND = {
     "question": "Which is < LRU?",
@@ -17,7 +18,7 @@ SOUND = {
 
 
 def test_every_answer_has_its_verdict_and_reason() -> None:
-    html = widgets.quiz(**SOUND)._repr_html_()
+    html = Quiz(**SOUND)._repr_html_()
     found = re.findall(r"<summary[^>]*>(.*?)</summary><p[^>]*><b>(.*?)</b> (.*?)</p>", html)
     assert sorted(found) == [
         ("ARC", "No.", "It adapts."),
@@ -29,7 +30,7 @@ def test_every_answer_has_its_verdict_and_reason() -> None:
 
 
 def test_text_gives_nothing_away() -> None:
-    text = repr(widgets.quiz(**SOUND))
+    text = repr(Quiz(**SOUND))
     assert text.splitlines() == ["Which is < LRU?", "  - ARC", "  - FIFO & co", "  - LFU"]
 
 
@@ -45,4 +46,17 @@ def test_text_gives_nothing_away() -> None:
 )
 def test_a_wrong_declaration_is_an_error(change: dict[str, object], says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        widgets.quiz(**{**SOUND, **change})
+        Quiz(**{**SOUND, **change})
+
+
+def test_questions_of_a_chapter() -> None:
+    found = widgets.check_yourself("caching").quizzes
+    assert len(found) >= 5 and len({quiz.question for quiz in found}) == len(found)
+    html, text = widgets.check_yourself("caching")._repr_html_(), repr(widgets.check_yourself("caching"))
+    for quiz in found:
+        assert quiz._repr_html_() in html and repr(quiz) in text
+
+
+def test_a_chapter_without_questions_is_a_sentence() -> None:
+    with pytest.raises(ValueError, match=r"^topic = 'cashing': must be one of .*'caching'"):
+        widgets.check_yourself("cashing")
