@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from course import checks
+from course.workloads import zipf_probabilities
 
 STRATEGIES = ("cache-aside", "write-through", "write-back", "refresh-ahead", "write-around")
 ORDERS = ("sequential", "parallel", "invalidate")
@@ -42,30 +43,10 @@ TIMELINE_STEPS = 400  # the most steps a result keeps for its picture
 Floats = NDArray[np.float64]
 
 
-def zipf_probabilities(keys: int, s: float) -> Floats:
-    """Popularity of each key: P(rank r) proportional to r^-s.
-
-    Parameters
-    ----------
-    keys : int
-        Number of keys, 1 to 1,000,000.
-    s : float
-        Zipf exponent, 0 (uniform) to 3.
-
-    Returns
-    -------
-    ndarray, shape (keys,)
-        Probabilities in falling order, summing to 1.
-    """
-    n = checks.integer("keys", keys, 1, 1_000_000)
-    weights = np.arange(1, n + 1) ** -checks.number("s", s, 0, 3)
-    probabilities: Floats = weights / weights.sum()
-    return probabilities
-
-
-def draw_keys(rng: np.random.Generator, n: int, keys: int, s: float) -> NDArray[np.int64]:
-    """Draw `n` key ranks (0 = most popular) from the Zipf distribution."""
-    cumulative = np.cumsum(zipf_probabilities(keys, s))
+def draw_keys(rng: np.random.Generator, n: int, keys: int, zipf_s: float) -> NDArray[np.int64]:
+    """Draw `n` key ranks (0 = most popular) by Zipf's law with an exponent from 0 to 3."""
+    exponent = checks.number("zipf_s", zipf_s, 0, 3)
+    cumulative = np.cumsum(zipf_probabilities(checks.integer("keys", keys, 1, 1_000_000), exponent))
     drawn = np.searchsorted(cumulative, rng.random(n) * cumulative[-1], side="right")
     chosen: NDArray[np.int64] = np.minimum(drawn, keys - 1).astype(np.int64)
     return chosen

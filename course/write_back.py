@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from course import checks
-from course.cache_strategies import draw_keys, zipf_probabilities
+from course.cache_strategies import draw_keys
+from course.workloads import zipf_probabilities
 
 Floats = NDArray[np.float64]
 
