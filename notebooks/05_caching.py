@@ -223,9 +223,9 @@ widgets.caching.policy_steps()
 # ### Judge by a trace, not by taste
 #
 # Synthetic popularity has no scans, no loops and no shift from morning to evening. So here are real requests:
-# 253,507 page accesses of SQLite while a bookshop runs on it (customers browse and order, fashions change, and four
-# times a day a report reads everything), recorded between SQLite and its page cache; and 29,587 files opened by a
-# documentation build. How they were recorded is in `data/README.md`; you can record them again.
+# a quarter of a million page accesses of SQLite while a bookshop runs on it (customers browse and order, fashions
+# change, and four times a day a report reads everything), recorded between SQLite and its page cache; and the files that
+# a documentation build opens. How they were recorded is in `data/README.md`; you can record them again.
 
 # %%
 widgets.caching.miss_ratio_curves()
@@ -253,7 +253,7 @@ assert np.allclose(
     [curve.hit_ratio(round(pages.items * share)) for share in (0.01, 0.1, 0.5)],
     table["LRU"],
 )
-print(pages.recorded)
+print(f"{pages.requests:,} {pages.recorded}")
 pd.DataFrame(table, index=["1 % cached", "10 %", "50 %"]).T.map("{:.1%}".format)
 
 # %% [markdown]
