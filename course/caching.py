@@ -33,6 +33,7 @@ MAX_TTL_S = 1e9
 MAX_HORIZON_S = 1_000_000
 MAX_ENTRIES = 1_000_000
 MAX_EXPIRIES = 100_000_000
+NEVER = 1e-100  # an object with a smaller chance is not asked for, or times would overflow
 
 
 # --- simulation ---------------------------------------------------------------------------------------------
@@ -381,9 +382,9 @@ def che(probabilities: ArrayLike, capacity: int, *, policy: str = "LRU") -> CheA
     chances = _distribution(probabilities)
     capacity = checks.integer("capacity", capacity, 1, MAX_CAPACITY)
     checks.option("policy", policy, CHE_POLICIES)
-    asked = chances[chances > 0]
+    asked = chances[chances > NEVER]
     if capacity >= asked.size:
-        return CheApproximation(policy, capacity, math.inf, 1.0, (chances > 0).astype(np.float64))
+        return CheApproximation(policy, capacity, math.inf, 1.0, (chances > NEVER).astype(np.float64))
     presence = _PRESENCE[policy]
     time = _rise(lambda t: presence(asked, t, np.ones_like(asked)), float(capacity), float(capacity))
     per_item = np.asarray(
@@ -420,7 +421,7 @@ def size_for_hit_ratio(probabilities: ArrayLike, hit_ratio: float, *, policy: st
     chances = _distribution(probabilities)
     wanted = checks.number("hit_ratio", hit_ratio, 0, 1)
     checks.option("policy", policy, CHE_POLICIES)
-    asked = chances[chances > 0]
+    asked = chances[chances > NEVER]
     presence = _PRESENCE[policy]
     # Rounding: the chances may add up to a little less than 1.
     if wanted >= asked.sum() * (1 - 1e-12):
@@ -760,7 +761,7 @@ def simulate_bytes(
     capacity_bytes : int
         From 1 to 10¹⁸ bytes. An object larger than this passes the cache by.
     sizes : ndarray of int, shape (items,), optional
-        Bytes of each object, from 1 to 10¹²; those of the trace if left out.
+        Bytes of each object, from 0 to 10¹²; those of the trace if left out.
     warmup : int
         Requests at the beginning that are not counted, fewer than there are.
 
@@ -772,7 +773,7 @@ def simulate_bytes(
     Raises
     ------
     ValueError
-        If a parameter is outside its range, or no sizes are known.
+        If a parameter is outside its range, or no sizes are known, or nothing counted has any bytes.
     """
     from course.kernels import caching as kernels
 
@@ -789,15 +790,15 @@ def simulate_bytes(
             f"each of the {requests.items:,} objects"
         )
     for extreme in (int(known.min()), int(known.max())):
-        checks.integer("sizes (one of them)", extreme, 1, 1e12, unit="bytes")
+        checks.integer("sizes (one of them)", extreme, 0, 1e12, unit="bytes")
     known = np.ascontiguousarray(known, np.int64)
     flags = np.empty(requests.requests, np.uint8)
     kernels.lru_bytes(requests.keys, known, capacity, flags)
     counted = flags[warmup:].view(np.bool_)
     asked = known[requests.keys[warmup:]]
-    return ByteCacheRun(
-        capacity, int(np.count_nonzero(counted)), counted.size, int(asked[counted].sum()), int(asked.sum())
-    )
+    requested = checks.integer("bytes requested after the warm-up", int(asked.sum()), 1)
+    hit_bytes = int(asked[counted].sum())
+    return ByteCacheRun(capacity, int(np.count_nonzero(counted)), counted.size, hit_bytes, requested)
 
 
 # --- expiry -------------------------------------------------------------------------------------------------

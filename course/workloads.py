@@ -38,7 +38,7 @@ class Trace:
     items : int
         How many objects there are.
     sizes : ndarray of int64, shape (items,), or None
-        Size of each object in bytes, where sizes are known.
+        Size of each object in bytes, where sizes are known; a file may be empty.
     recorded : str
         How it was recorded or made, and when.
     """

@@ -245,7 +245,7 @@ def test_che_per_item_agrees_with_simulation() -> None:
 def test_che_fills_the_cache(weights: list[float], capacity: int, policy: str) -> None:
     assume(sum(weights) > 1e-3)
     chances = np.array(weights) / sum(weights)
-    asked = int(np.count_nonzero(chances))
+    asked = int(np.count_nonzero(chances > caching.NEVER))
     result = caching.che(chances, capacity, policy=policy)
     assert np.all((result.per_item >= 0) & (result.per_item <= 1))
     assert result.hit_ratio == pytest.approx(float(chances @ result.per_item))
@@ -368,6 +368,15 @@ def test_request_and_byte_hit_ratio_differ_if_popular_objects_are_small() -> Non
     assert gaps[-0.5] > gaps[0.0] > gaps[0.5]
 
 
+def test_bytes_of_a_recorded_trace() -> None:
+    assert DOCS.sizes is not None
+    whole = int(DOCS.sizes.sum())
+    run = caching.simulate_bytes(DOCS, whole // 10)
+    everything = caching.simulate_bytes(DOCS, whole)
+    assert 0 < run.byte_hit_ratio < everything.byte_hit_ratio < 1
+    assert everything.hits == DOCS.requests - DOCS.items
+
+
 def test_equal_sizes_make_the_two_hit_ratios_equal() -> None:
     run = caching.simulate_bytes(SQLITE, 200 * 4096)
     assert run.hit_ratio == run.byte_hit_ratio == caching.simulate("LRU", SQLITE, 200).hit_ratio
@@ -469,7 +478,8 @@ BAD = [
     (lambda: caching.simulate_bytes([0], 10), "sizes = None: must be given"),
     (lambda: caching.simulate_bytes([0], 0, sizes=np.array([1])), "capacity_bytes = 0: "),
     (lambda: caching.simulate_bytes([0, 1], 9, sizes=np.array([1])), "one for each of the 2 objects"),
-    (lambda: caching.simulate_bytes([0], 9, sizes=np.array([0])), "sizes (one of them) = 0: "),
+    (lambda: caching.simulate_bytes([0], 9, sizes=np.array([-1])), "sizes (one of them) = -1: "),
+    (lambda: caching.simulate_bytes([0], 9, sizes=np.array([0])), "bytes requested after the warm-up = 0: "),
     (lambda: caching.ttl_hit_ratio([], 1), "number of rates = 0: "),
     (lambda: caching.ttl_hit_ratio([0.0], 1), "sum of the rates = 0.0: must be a number above 0"),
     (lambda: caching.ttl_hit_ratio([1.0, -1.0], 1), "rates (one of them) = -1.0: "),

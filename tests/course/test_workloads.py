@@ -96,7 +96,7 @@ def test_recorded_trace_is_whole(name: str) -> None:
     assert np.array_equal(np.unique(trace.keys), np.arange(trace.items))
     assert trace.sizes is not None
     assert trace.sizes.shape == (trace.items,)
-    assert trace.sizes.min() >= 1
+    assert trace.sizes.min() >= 0  # there are empty files
     assert "recorded 20" in trace.recorded
     assert (workloads.TRACES / f"{name}.npz").stat().st_size < 300_000
     assert (workloads.TRACES / f"record_{name}.py").is_file()
