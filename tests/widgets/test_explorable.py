@@ -260,6 +260,8 @@ def test_a_page_that_follows_the_messages_shows_the_view(sent: list[Any]) -> Non
         if message["kind"] == "draw":
             page.apply(message, buffers)
         assert page.shows(widget.view.figure())
+        assert message["sentence"] == widget.view.sentence
+        assert message["description"] == widget.view.description()
     assert [message["kind"] for message, _ in sent] == ["draw", "draw", "refused", "draw"]
 
 
@@ -391,7 +393,8 @@ def test_no_such_module_is_a_sentence() -> None:
 def test_output_holds_text_and_a_reference_only() -> None:
     bundle, metadata = declare()()._repr_mimebundle_()
     assert bundle.keys() == {"text/plain", WIDGET_TYPE}
-    assert metadata["workbook"]["explorable"] == "test_explorable.sample"
+    shown = {"explorable": "test_explorable.sample", "picture": declare().view().fingerprint("A sample")}
+    assert metadata == {"workbook": shown}
     assert bundle["text/plain"].startswith("A sample\nopen: 3 a second.\n")
 
 
