@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from reprlib import repr as shortened
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -40,12 +41,14 @@ def number(
         If `value` is not a finite number in the range; the message names all three.
     """
     if isinstance(value, numbers.Real) and not isinstance(value, bool):
-        result = float(value)
+        result = _as_float(value)
         above = result > low if open_low else result >= low
         below = result < high if open_high else result <= high
         if math.isfinite(result) and above and below:
             return result
-    raise ValueError(f"{name} = {value!r}: must be a number {_range(low, high, unit, open_low, open_high)}")
+    raise ValueError(
+        f"{name} = {shortened(value)}: must be a number {_range(low, high, unit, open_low, open_high)}"
+    )
 
 
 def integer(
@@ -64,10 +67,12 @@ def integer(
         If `value` is not a whole number in the range.
     """
     if isinstance(value, numbers.Real) and not isinstance(value, bool):
-        result = float(value)
+        result = _as_float(value)
         if math.isfinite(result) and result == int(result) and low <= result <= high:
             return int(result)
-    raise ValueError(f"{name} = {value!r}: must be a whole number {_range(low, high, unit, False, False)}")
+    raise ValueError(
+        f"{name} = {shortened(value)}: must be a whole number {_range(low, high, unit, False, False)}"
+    )
 
 
 def option(name: str, value: T, allowed: tuple[T, ...]) -> T:
@@ -79,8 +84,16 @@ def option(name: str, value: T, allowed: tuple[T, ...]) -> T:
         If it is not; the message lists what is.
     """
     if value not in allowed:
-        raise ValueError(f"{name} = {value!r}: must be one of {', '.join(map(repr, allowed))}")
+        raise ValueError(f"{name} = {shortened(value)}: must be one of {', '.join(map(repr, allowed))}")
     return value
+
+
+def _as_float(value: numbers.Real) -> float:
+    """Return `value` as a float; a whole number too large for one counts as infinite, and is refused."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def _range(low: float, high: float, unit: str, open_low: bool, open_high: bool) -> str:

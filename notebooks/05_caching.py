@@ -48,6 +48,7 @@ from course import (
     labs,
     memory_hierarchy,
     stampede,
+    stampede_fixes,
     virtual_time,
     workloads,
     write_back,
@@ -131,6 +132,18 @@ print("cliffs found after " + ", ".join(levels) + f"; memory {found.ns[-1]:.0f} 
 pd.DataFrame({"array (kB)": curve.bytes // 1024, "ns per access": curve.ns.round(1)})[
     ::4
 ]
+
+# %% [markdown]
+# Spatial locality shows in plain NumPy. The next cell adds up every element of 16 MB, then every second, every fourth.
+# Memory comes in **cache lines** of 64 bytes, eight numbers: with a stride of eight you pay for the whole line and use
+# one number of it, and an element costs several times what it cost in sequence.
+
+# %% tags=["nbval-ignore-output"]
+strides = (1, 2, 4, 8, 16, 64, 512)
+cost = memory_hierarchy.strided_sum(16_384, strides)
+pd.DataFrame(
+    {"ns per element": cost.round(2)}, index=pd.Index(strides, name="stride")
+).T
 
 # %% [markdown]
 # The mean time of a hierarchy is computed as for one cache, level by level: what misses here pays for the next.
@@ -744,7 +757,49 @@ widgets.stampede.stampede()
 #
 # > **The guide has two samples.** The first removes its lock only when the load succeeds. One failed load, and the key
 # > is dead until the process restarts. The second mends that, and lets the waiters read the cache again, where the
-# > value need not have arrived. Neither gives its entries a time to live, and each process has its own locks.
+# > value need not have arrived. Neither gives its entries a time to live, and each process has its own locks. Below, the
+# > database fails once, and then three requests come, one second apart; and in a second scene three come at once:
+
+
+# %%
+async def ask(make, fails, apart_s):
+    database = stampede_fixes.Database(0.2, fails)
+    loader = make(stampede_fixes.Cache(0.001), database)
+
+    async def one(number):
+        await asyncio.sleep(number * apart_s)
+        try:
+            return "the row" if await loader.get("user:1") else "no such row"
+        except stampede_fixes.DatabaseError:
+            return "error"
+
+    answers = await asyncio.gather(*(one(number) for number in range(3)))
+    return f"{', '.join(answers)} ({len(database.call_s)} loads)"
+
+
+def single_flight(cache, database):
+    return stampede_fixes.SingleFlight(cache, database, ttl=lambda: 60.0)
+
+
+print(inspect.getsource(stampede_fixes.GuideV1._load))
+print(inspect.getsource(stampede_fixes.SingleFlight._fly))
+loaders = {
+    "guide v1": stampede_fixes.GuideV1,
+    "guide v2": stampede_fixes.GuideV2,
+    "single-flight": single_flight,
+}
+pd.DataFrame(
+    {
+        name: {
+            "the first load fails, 1 s apart": virtual_time.run(ask(make, [True], 1.0)),
+            "no failure, all at once": virtual_time.run(ask(make, [], 0.0)),
+        }
+        for name, make in loaders.items()
+    }
+).T
+
+# %% [markdown]
+# All protections under fire: four processes, and one load in ten fails.
 
 # %%
 rows = {}

@@ -16,7 +16,7 @@ from widgets.plot import Axis, Panel, View, count, line, quantity
         unit="requests",
     ),
     leaves_out="a database that slows down under load; a real stampede is worse for that reason.",
-    fix=choice(model.FIXES, "none", "protection"),
+    fix=choice(model.FIXES, "single-flight", "protection"),
     clients=slider(1, 500, 100, "clients"),
     db_ms=log_slider(1, 1000, 200, "one load takes", unit="ms"),
     ttl_jitter=slider(0.0, 0.5, 0.0, "jitter of the time to live"),
