@@ -63,5 +63,5 @@ def test_open_bounds_are_excluded() -> None:
 
 def test_an_option_is_one_of_those_allowed() -> None:
     assert checks.option("policy", "LRU", ("LRU", "LFU")) == "LRU"
-    with pytest.raises(ValueError, match="^policy = 'XYZ': must be one of 'LRU', 'LFU'$"):
+    with pytest.raises(ValueError, match=r"^policy = 'XYZ': must be one of 'LRU', 'LFU'$"):
         checks.option("policy", "XYZ", ("LRU", "LFU"))
