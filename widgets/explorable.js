@@ -506,19 +506,28 @@ function render({ model, el }, plotlyReady) {
   };
 }
 
-// Panels stand side by side; on a narrow page below each other.
+// Panels stand side by side; on a narrow page below each other, and on a very narrow one they scroll.
+const NARROW = 560, NARROWEST = 400;
+
 function narrow(layout, width) {
+  if (width && width < NARROWEST) Object.assign(layout, { autosize: false, width: NARROWEST });
   const axes = Object.keys(layout).filter((key) => key.startsWith("xaxis"));
-  if (axes.length < 2 || width === 0 || width > 560) return;
-  const height = 1 / axes.length;
+  if (axes.length < 2 || !width || width > NARROW) return;
+  const { t, b } = layout.margin;
+  const one = layout.height - t - b;
+  // Between two panels stand the axis title of the one and the title of the other.
+  const gap = t + b + 22;
+  const whole = axes.length * one + (axes.length - 1) * gap;
+  const top = (row) => 1 - (row * (one + gap)) / whole;
   axes.forEach((key, row) => {
     const suffix = key.slice(5);
-    const top = 1 - row * height;
     layout[key] = { ...layout[key], domain: [0, 1] };
-    layout[`yaxis${suffix}`] = { ...layout[`yaxis${suffix}`], domain: [top - height * 0.68, top - height * 0.06] };
+    layout[`yaxis${suffix}`] = { ...layout[`yaxis${suffix}`], domain: [top(row) - one / whole, top(row)] };
   });
   let title = 0;
   layout.annotations = layout.annotations.map((note) =>
-    note.xref === "paper" ? { ...note, x: 0.5, y: 1 - title++ * height - height * 0.06, yshift: 20 } : note);
-  layout.height *= axes.length * 0.9;
+    note.xref === "paper" ? { ...note, x: 0.5, y: top(title++) } : note);
+  layout.legend = { ...layout.legend, y: (layout.legend.y * (layout.height - 84)) / whole };
+  // The legend breaks into more rows here.
+  layout.height = whole + t + b + 60;
 }
