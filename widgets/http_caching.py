@@ -28,11 +28,11 @@ _RULES = ("may be kept", "ask each time (no-cache)", "may not be kept (no-store)
         "the first",
     ),
     leaves_out="shared caches on the way, and browsers that keep a page for going back whatever the headers say.",
-    max_age=slider(0, 60, 5, "max-age", unit="s"),
+    max_age=slider(0, 60, 0, "max-age", unit="s"),
     validator=choice(tuple(_VALIDATORS), "date", "what the browser can ask with"),
     rule=choice(_RULES, _RULES[0], "Cache-Control"),
-    edit_every_s=log_slider(0.2, 100, 10, "an edit every", unit="s"),
-    request_every_s=log_slider(0.1, 10, 1, "a request every", unit="s"),
+    edit_every_s=log_slider(0.1, 100, 0.3, "an edit every", unit="s"),
+    request_every_s=log_slider(0.1, 10, 0.3, "a request every", unit="s"),
     seed=seed(),
 )
 def revalidation(
@@ -71,8 +71,8 @@ def revalidation(
                 title="What it cost in truth",
             ),
         ],
-        f"{run.from_cache} answers came from the browser's own copy, {run.not_modified} were confirmed, {run.full} were sent; "
-        f"{percent(saved)} of the bytes were saved, and {count(run.out_of_date, 'answer')} of 400 "
+        f"Of 400 answers {run.from_cache} came from the browser’s own copy, {run.not_modified} were confirmed, {run.full} sent; "
+        f"{percent(saved)} of the bytes were saved, and {count(run.out_of_date, 'answer')} "
         f"{'was' if run.out_of_date == 1 else 'were'} out of date.",
         answer="the first",
     )

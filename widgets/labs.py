@@ -13,7 +13,7 @@ from widgets.plot import Axis, Mark, Panel, View, line, points, quantity
 @explorable(
     "One round trip for many commands",
     predict=estimate(
-        "A round trip takes 500 µs, of which the server works 5 µs. You send a hundred commands at a time instead of one. "
+        "A round trip takes 500 µs, and the server works 5 µs on each command. You send a hundred commands at a time instead of one. "
         "By which factor does the throughput grow?",
         unit="times",
     ),
@@ -36,11 +36,11 @@ def pipelining(rtt_us: float, service_us: float, value_bytes: int, depth: int) -
             Panel(
                 [line(depths, curve, "commands a second"), points([depth], [now], "now", size=11, color=1)],
                 Axis("commands in a pipeline", log=True, range=(0.9, 1100)),
-                Axis("throughput", "commands/s", log=True, range=(8, 2_000_000)),
-                marks=[Mark(ceiling, "the server does nothing else", vertical=False)],
+                Axis("throughput", "commands/s", log=True, range=(10, 1_500_000)),
+                marks=[Mark(ceiling, "limit of server and wire", vertical=False)],
             )
         ],
-        f"{depth:,} at a time make {quantity(now)} commands a second, {quantity(now / single)} times as many as one at a "
-        f"time; the network and the server allow {quantity(ceiling)}.",
+        f"{depth:,} at a time make {quantity(now)} commands a second; one at a time makes {quantity(single)}; "
+        f"the network and the server allow {quantity(ceiling)}.",
         answer=now / single,
     )

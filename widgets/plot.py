@@ -116,7 +116,10 @@ class Axis:
         if self.percent:
             result["tickformat"] = ".3~%"
         elif self.log:
-            result |= {"exponentformat": "SI", "minexponent": 4}
+            # 10, 1k, 1M; below one, SI prefixes would read "500m".
+            result["tickformat"] = "~s" if self.range is not None and self.range[0] >= 0.5 else "~g"
+        else:
+            result["separatethousands"] = True
         if self.log and self.range is not None and self.range[1] / self.range[0] > 100:
             # A label at 1, 2 and 5 of each decade, or, over many, at its start only.
             result["dtick"] = "D2" if self.percent else 1

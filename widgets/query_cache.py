@@ -65,8 +65,8 @@ def invalidation(write_fraction: float, list_fraction: float, products: int, see
                 title="Thrown away by a write",
             ),
         ],
-        f"Invalidating the table keeps {percent(by_name['table'].hit_ratio)} hits and is never wrong; by row it is "
-        f"{percent(by_name['row'].hit_ratio)}; naming the query keeps {percent(by_name['query'].hit_ratio)} and gives "
+        f"Throwing away what read the table leaves a hit ratio of {percent(by_name['table'].hit_ratio)}, what read the row "
+        f"{percent(by_name['row'].hit_ratio)}, and neither is wrong; the named query {percent(by_name['query'].hit_ratio)}, with "
         f"{count(by_name['query'].stale, 'wrong answer')}.",
         answer="no",
     )

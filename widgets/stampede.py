@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from course import stampede as model
-from widgets.controls import choice, log_slider, seed, slider
+from widgets.controls import choice, log_slider, slider
 from widgets.explorable import estimate, explorable
 from widgets.plot import Axis, Panel, View, count, line, quantity
 
@@ -22,7 +22,7 @@ from widgets.plot import Axis, Panel, View, count, line, quantity
     ttl_jitter=slider(0.0, 0.5, 0.0, "jitter of the time to live"),
     processes=slider(1, 8, 1, "application processes"),
     db_error_probability=slider(0.0, 0.5, 0.0, "a load fails with probability"),
-    seed=seed(),
+    ttl_s=log_slider(1, 30, 5, "time to live", unit="s"),
 )
 def stampede(
     fix: str,
@@ -31,7 +31,7 @@ def stampede(
     ttl_jitter: float,
     processes: int,
     db_error_probability: float,
-    seed: int,
+    ttl_s: float,
 ) -> View:
     """Draw the database calls over time, with and without a protection."""
     settings = {
@@ -40,7 +40,7 @@ def stampede(
         "ttl_jitter": ttl_jitter,
         "processes": processes,
         "db_error_probability": db_error_probability,
-        "seed": seed,
+        "ttl_s": ttl_s,
     }
     run = model.stampede(fix=fix, **settings)  # type: ignore[arg-type]
     none = run if fix == "none" else model.stampede(fix="none", **settings)  # type: ignore[arg-type]

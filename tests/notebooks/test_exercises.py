@@ -11,6 +11,8 @@ from typing import Any
 import jupytext
 import pytest
 
+from course import caching, workloads
+
 SOURCE = Path(__file__).resolve().parents[2] / "notebooks" / "05_caching.py"
 
 
@@ -19,7 +21,7 @@ def chapter() -> dict[str, Any]:
     """The names that the chapter's imports and its check cells define; nothing else is run."""
     cells = [cell for cell in jupytext.read(SOURCE, fmt="py:percent").cells if cell.cell_type == "code"]
     wanted = [cells[0], *(cell for cell in cells if "check" in cell.metadata.get("tags", ()))]
-    assert len(wanted) == 1 + 5
+    assert len(wanted) == 1 + 6
     names: dict[str, Any] = {}
     for cell in wanted:
         # Without its last line, which checks what the learner has written.
@@ -49,6 +51,16 @@ class Lru:
 class Fifo(Lru):
     def get(self, key: int) -> str | None:
         return self.entries.get(key)
+
+
+class EvictsTooSoon(Lru):
+    """Makes room before it looks whether the key is there already."""
+
+    def put(self, key: int, value: str) -> None:
+        if len(self.entries) >= self.capacity:
+            del self.entries[next(iter(self.entries))]
+        self.entries.pop(key, None)
+        self.entries[key] = value
 
 
 class Unwritten:
@@ -97,16 +109,46 @@ class NeverAgain(SingleFlight):
         return await asyncio.shield(self.flying[key])
 
 
-def stale_orders() -> int:
-    stale = 0
-    for turns in itertools.combinations(range(4), 2):
-        steps = {"A": iter(("write", "put")), "B": iter(("write", "put"))}
-        held = {"write": "", "put": ""}
-        for place in range(4):
-            who = "A" if place in turns else "B"
-            held[next(steps[who])] = who
-        stale += held["write"] != held["put"]
-    return stale
+class OneForAll(SingleFlight):
+    """Knows no keys: whoever comes while a load is under way gets its result."""
+
+    async def get(self, key: str) -> Any:
+        return await super().get("a")
+
+
+def orders() -> Iterator[list[str]]:
+    for places in itertools.combinations(range(5), 3):
+        reader, writer = iter(("get", "read", "fill")), iter(("delete", "write"))
+        yield [next(reader) if place in places else next(writer) for place in range(5)]
+
+
+def stale_orders() -> list[list[str]]:
+    found = []
+    for order in orders():
+        database, cached, read = "old", "", ""
+        for step in order:
+            if step == "read":
+                read = database
+            elif step == "fill":
+                cached = read
+            elif step == "delete":
+                cached = ""
+            elif step == "write":
+                database = "new"
+        if cached == "old" and database == "new":
+            found.append(order)
+    return found
+
+
+def shortest_ttl() -> float:
+    rates = workloads.zipf_probabilities(100_000, 0.8) * 5_000
+    low, high = 1.0, 1e5
+    while high - low > 0.1:
+        middle = (low + high) / 2
+        low, high = (
+            (low, middle) if caching.ttl_hit_ratio(rates, middle).fills_per_s <= 800 else (middle, high)
+        )
+    return high
 
 
 def problems(chapter: dict[str, Any], check: str, answer: object) -> list[str]:
@@ -117,10 +159,11 @@ def problems(chapter: dict[str, Any], check: str, answer: object) -> list[str]:
 @pytest.mark.parametrize(
     ("check", "answer"),
     [
-        ("check_hit_ratio_for", lambda target, hit, miss: (hit + miss - target) / miss),
+        ("check_hit_ratio_for", lambda target, hit, miss: max(0, (hit + miss - target) / miss)),
         ("check_lru", Lru),
         ("check_single_flight", SingleFlight),
-        ("check_size", 2_600),
+        ("check_size", caching.size_for_hit_ratio(workloads.zipf_probabilities(10_000, 1.0), 0.8)),
+        ("check_ttl", shortest_ttl()),
         ("check_stale", stale_orders),
     ],
 )
@@ -132,17 +175,32 @@ def test_a_right_answer_is_right(chapter: dict[str, Any], check: str, answer: ob
     ("check", "answer", "said"),
     [
         ("check_hit_ratio_for", lambda target, hit, miss: None, "not written yet"),
-        ("check_hit_ratio_for", lambda target, hit, miss: (miss - target) / (miss - hit), "the mean is not 5 ms"),
+        (
+            "check_hit_ratio_for",
+            lambda target, hit, miss: (miss - target) / (miss - hit),
+            "not the least ratio",
+        ),
+        (
+            "check_hit_ratio_for",
+            lambda target, hit, miss: (hit + miss - target) / miss,
+            "(200, 1, 100) gives -",
+        ),
         ("check_lru", Unwritten, "not written yet"),
-        ("check_lru", Fifo, "where LRU"),
+        ("check_lru", Fifo, "LRU gives"),
+        ("check_lru", EvictsTooSoon, "LRU gives"),
         ("check_single_flight", UnwrittenFlight, "not written yet"),
-        ("check_single_flight", EveryoneLoads, "the five who asked got"),
+        ("check_single_flight", EveryoneLoads, "the three who asked got"),
+        ("check_single_flight", OneForAll, "two for b"),
         ("check_single_flight", NeverAgain, "after a failure"),
         ("check_size", None, "not written yet"),
         ("check_size", 1_000, "too few"),
-        ("check_size", 6_000, "more than it takes"),
+        ("check_size", 2_800, "more than it takes"),
         ("check_stale", lambda: None, "not written yet"),
-        ("check_stale", lambda: 3, "is not what running them all gives"),
+        ("check_stale", lambda: stale_orders()[:-1], "1 orders that end stale are not among your 5"),
+        ("check_stale", lambda: list(orders()), "does not end stale"),
+        ("check_ttl", None, "not written yet"),
+        ("check_ttl", shortest_ttl() * 0.9, "too many"),
+        ("check_ttl", shortest_ttl() * 1.1, "longer than it takes"),
     ],
 )
 def test_a_wrong_answer_is_told_why(chapter: dict[str, Any], check: str, answer: object, said: str) -> None:
