@@ -910,7 +910,7 @@ def negative_caching(cache, database):
 
 
 for make in (stampede_fixes.GuideV2, single_flight, negative_caching):
-    print(f"{make.__name__:16}: {virtual_time.run(ask_for_nothing(make))} loads")
+    print(f"loads with {make.__name__:16}: {virtual_time.run(ask_for_nothing(make))}")
 
 # %% [markdown]
 # All protections under fire: four processes, and one load in ten fails. The first second, in which the cache is empty,
