@@ -4,30 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, Page, Playwright, Route, sync_playwright
+from playwright.sync_api import Browser, Error, Locator, Page, Playwright, Route, sync_playwright
+
+from tests.conftest import find
 
 TOKEN = "workbook"
 #: A notebook that runs longer than this has stalled (milliseconds).
 RUN_TIMEOUT = 180_000
-
-
-def chromium() -> str | None:
-    """Return the path of an installed Chromium or Chrome, or None."""
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-    return next((path for name in names if (path := shutil.which(name))), None)
 
 
 def free_port() -> int:
@@ -55,7 +50,9 @@ def lab_server(root: Path) -> Iterator[str]:
     log = root / "lab.log"
     environment = {**os.environ, "JUPYTER_CONFIG_DIR": str(settings), "IPYTHONDIR": str(settings / "ipython")}
     with log.open("w") as output:
-        process = subprocess.Popen(command, cwd=root, stdout=output, stderr=subprocess.STDOUT, env=environment)
+        process = subprocess.Popen(
+            command, cwd=root, stdout=output, stderr=subprocess.STDOUT, env=environment
+        )
         try:
             base = f"http://127.0.0.1:{port}"
             for _ in range(240):
@@ -77,6 +74,22 @@ def lab_server(root: Path) -> Iterator[str]:
                 process.kill()
 
 
+def write_notebook(path: Path, *sources: str) -> None:
+    """Write a notebook of code cells that has never been run."""
+    cell = {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": []}
+    notebook = {
+        "cells": [
+            {**cell, "id": f"cell-{number}", "source": source} for number, source in enumerate(sources)
+        ],
+        "metadata": {
+            "kernelspec": {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
+        },
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+    path.write_text(json.dumps(notebook), encoding="utf-8")
+
+
 @dataclass
 class Visit:
     """One open page, with what it received and asked for."""
@@ -92,16 +105,17 @@ class Visit:
         self.page.goto(f"{self.base}/lab/tree/{path}?reset&token={TOKEN}")
         self.page.locator("#jupyterlab-splash").wait_for(state="detached", timeout=60_000)
         self.page.wait_for_function(
-            "() => globalThis.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'",
+            "() => globalThis.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status"
+            " === 'idle'",
             timeout=60_000,
         )
-        # All outputs in the page, not only those in sight.
-        self.page.evaluate("() => jupyterapp.commands.execute('application:reset-layout').catch(() => {})")
 
     def run_all(self) -> None:
         """Run every cell and wait until the kernel has nothing left to do."""
         self.page.evaluate("() => jupyterapp.commands.execute('runmenu:run-all')")
         self.settle()
+        # At the end of a run JupyterLab takes the focus back to the notebook.
+        self.page.wait_for_timeout(500)
 
     def settle(self) -> None:
         """Wait until no cell waits or runs."""
@@ -112,7 +126,8 @@ class Visit:
                     (cell) => cell.model.type === 'code' && cell.model.executionState === 'running');
                 const prompts = [...panel.node.querySelectorAll('.jp-InputPrompt')]
                     .filter((node) => node.textContent.includes('*'));
-                return panel.sessionContext.session.kernel.status === 'idle' && !waiting.length && !prompts.length;
+                const idle = panel.sessionContext.session.kernel.status === 'idle';
+                return idle && !waiting.length && !prompts.length;
             }""",
             timeout=RUN_TIMEOUT,
         )
@@ -130,7 +145,151 @@ class Visit:
                 (node) => node.querySelector('.sdw-plot')?.dataset.drawn !== undefined)""",
             timeout=60_000,
         )
-        return self.page.locator(".sdw").count()
+        return len(self.sections())
+
+    def sections(self) -> list[Section]:
+        """Return the explorables of the page, top to bottom."""
+        return [Section(root) for root in self.page.locator(".sdw").all()]
+
+    def theme(self, name: str) -> None:
+        """Change to the theme "JupyterLab Light" or "JupyterLab Dark"."""
+        self.page.evaluate("(theme) => jupyterapp.commands.execute('apputils:change-theme', { theme })", name)
+        light = str(name == "JupyterLab Light").lower()
+        self.page.wait_for_function("(light) => document.body.dataset.jpThemeLight === light", arg=light)
+        # The style sheet of the theme arrives a little after its name.
+        self.page.wait_for_load_state("networkidle")
+        self.page.wait_for_timeout(300)
+
+    def close_kernels(self) -> None:
+        """End every kernel of this server."""
+        self.page.evaluate("() => jupyterapp.serviceManager.sessions.shutdownAll()")
+
+    def latency(self, control: Locator, watched: Locator, key: str = "ArrowRight") -> float:
+        """Press a key on `control`; returns the milliseconds until `watched` is redrawn and on the screen.
+
+        Measured inside the page, from the time stamp of the key event to the frame after the first change of
+        `watched`: its ``data-drawn`` for a picture, its text for anything else.
+        """
+        if not control.evaluate("(node) => node === document.activeElement"):
+            control.focus()
+            # JupyterLab now makes this the active cell: once, not per key, and longer than many a redraw.
+            self.page.wait_for_timeout(300)
+        self.page.evaluate(PROBE, watched.element_handle())
+        self.page.keyboard.press(key)
+        try:
+            return float(self.page.evaluate("() => globalThis.probed"))
+        except Error as silent:
+            state = self.page.evaluate(
+                """(node) => [document.activeElement.outerHTML, document.activeElement.value,
+                    node.outerHTML.slice(0, 200), node.closest('.sdw')?.cloneNode().outerHTML,
+                    node.closest('.sdw')?.querySelector('.sdw-error').textContent]""",
+                watched.element_handle(),
+            )
+            raise AssertionError(f"{control} after {key}: {silent.message}; {state}") from silent
+
+
+@dataclass(frozen=True)
+class Section:
+    """One explorable on a page."""
+
+    root: Locator
+
+    @property
+    def name(self) -> str:
+        return self.root.get_attribute("data-explorable") or ""
+
+    @property
+    def plot(self) -> Locator:
+        return self.root.locator(".sdw-plot")
+
+    @property
+    def error(self) -> Locator:
+        return self.root.locator(".sdw-error")
+
+    @property
+    def sentence(self) -> str:
+        return self.root.locator(".sdw-sentence").inner_text()
+
+    def button(self, name: str) -> Locator:
+        return self.root.get_by_role("button", name=name, exact=True)
+
+    def picture(self) -> str:
+        """Return what the plot shows: every shape with its place and colour, every text."""
+        shown: str = self.plot.evaluate(
+            """(plot) => [...plot.querySelectorAll('.main-svg *')].map((node) => [
+                node.getAttribute('d'), node.getAttribute('transform'), node.getAttribute('style'),
+                node.children.length ? '' : node.textContent].join('|')).join(';')"""
+        )
+        return shown
+
+    def drawn(self) -> int:
+        return int(self.plot.get_attribute("data-drawn") or -1)
+
+    def settle(self) -> None:
+        """Wait until the newest setting is on the screen."""
+        self.root.evaluate(
+            """async (root) => {
+                const plot = root.querySelector('.sdw-plot'), started = performance.now();
+                // A setting that was refused is answered too, and nothing is drawn for it.
+                const done = () => plot.dataset.drawn === root.dataset.sequence
+                    || !root.querySelector('.sdw-error').hidden;
+                const calm = () => done() && !root.matches('.sdw-busy');
+                for (let quiet = 0; quiet < 3; quiet = calm() ? quiet + 1 : 0) {
+                    if (performance.now() - started > 20000) throw new Error('not drawn within 20 s');
+                    await new Promise(requestAnimationFrame);
+                }
+            }"""
+        )
+
+    def show(self) -> None:
+        """Scroll there and let it be laid out: JupyterLab skips what is out of sight."""
+        self.root.scroll_into_view_if_needed()
+        self.root.page.wait_for_timeout(250)
+        self.settle()
+
+    def settle_refused(self) -> None:
+        """Wait until a refused setting is answered: the controls are back, nothing is drawn."""
+        self.root.page.wait_for_timeout(100)
+
+    def redraw(self, action: Callable[[], object]) -> None:
+        """Do something and wait for the redraw that must follow."""
+        before = self.drawn()
+        action()
+        self.root.page.wait_for_function(
+            "([plot, before]) => Number(plot.dataset.drawn) > before",
+            arg=[self.plot.element_handle(), before],
+            timeout=20_000,
+        )
+        self.settle()
+
+    def press(self, control: Locator, *keys: str) -> None:
+        """Press keys on a control, one after the other, each redrawn before the next."""
+        control.focus()
+        for key in keys:
+            self.redraw(lambda key=key: self.root.page.keyboard.press(key))  # type: ignore[misc]
+
+    def reset(self) -> None:
+        self.redraw(self.button("Reset").click)
+
+
+#: Arms the measurement of one key press; ``globalThis.probed`` is a promise of the milliseconds.
+PROBE = """(node) => {
+    const state = () => node.dataset.drawn ?? node.textContent;
+    const before = state();
+    let pressed;
+    window.addEventListener('keydown', (event) => (pressed = event.timeStamp), { capture: true, once: true });
+    globalThis.probed = new Promise((resolve, reject) => {
+        const timer = setTimeout(() => reject(new Error("nothing changed within 20 s")), 20000);
+        const observer = new MutationObserver(() => {
+            if (state() === before) return;
+            observer.disconnect();
+            clearTimeout(timer);
+            requestAnimationFrame(() => resolve(performance.now() - pressed));
+        });
+        observer.observe(node, { attributes: true, childList: true, characterData: true, subtree: true });
+    });
+    globalThis.probed.catch(() => {});
+}"""
 
 
 @contextmanager
@@ -156,7 +315,9 @@ def visit(browser: Browser, base: str, **options: Any) -> Iterator[Visit]:
     page.route("**/*", guard)
     page.on("websocket", lambda socket_: socket_.on("framereceived", count))
     page.on("pageerror", lambda error: result.problems.append(str(error)))
-    page.on("console", lambda message: result.problems.append(message.text) if message.type == "error" else None)
+    page.on(
+        "console", lambda message: result.problems.append(message.text) if message.type == "error" else None
+    )
     try:
         yield result
     finally:
@@ -171,7 +332,12 @@ def browser() -> Iterator[Browser]:
 
 
 def launch(playwright: Playwright) -> Browser:
-    arguments = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+    arguments = [
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--no-first-run",
+    ]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         arguments.append("--no-sandbox")
-    return playwright.chromium.launch(executable_path=chromium(), args=arguments)
+    return playwright.chromium.launch(executable_path=find("chromium"), args=arguments)
