@@ -434,6 +434,7 @@ function render({ model, el }, plotlyReady) {
     const layout = { ...paint(state.layout, theme), autosize: true };
     if (state.pinned && !layout.barmode) layout.barmode = "overlay";
     narrow(layout, plot.clientWidth);
+    if (plot.clientWidth) wrapTitles(layout, layout.width ?? plot.clientWidth);
     plotly.react(plot, data, layout, { displayModeBar: false, responsive: true }).then(() => {
       plot.dataset.drawn = state.sequence;
       for (const resolve of waiters.splice(0)) resolve();
@@ -510,9 +511,9 @@ function render({ model, el }, plotlyReady) {
 const NARROW = 560, NARROWEST = 400;
 
 function narrow(layout, width) {
-  if (width && width < NARROWEST) Object.assign(layout, { autosize: false, width: NARROWEST });
+  if (!width || width > NARROW) return;
+  if (width < NARROWEST) Object.assign(layout, { autosize: false, width: NARROWEST });
   const axes = Object.keys(layout).filter((key) => key.startsWith("xaxis"));
-  if (axes.length < 2 || !width || width > NARROW) return;
   const { t, b } = layout.margin;
   const one = layout.height - t - b;
   // Between two panels stand the axis title of the one and the title of the other.
@@ -527,7 +528,38 @@ function narrow(layout, width) {
   let title = 0;
   layout.annotations = layout.annotations.map((note) =>
     note.xref === "paper" ? { ...note, x: 0.5, y: top(title++) } : note);
-  layout.legend = { ...layout.legend, y: (layout.legend.y * (layout.height - 84)) / whole };
-  // The legend breaks into more rows here.
-  layout.height = whole + t + b + 60;
+  // The legend breaks into more rows here, and keeps to the lower edge.
+  layout.legend = { ...layout.legend, yref: "container", y: 0, yanchor: "bottom" };
+  layout.height = whole + t + b + (layout.showlegend ? 60 : 0);
+}
+
+// plotly draws an axis title in one line, over the edge of the picture if need be.
+function wrapTitles(layout, width) {
+  const { l, r, t, b } = layout.margin;
+  let lines = 1;
+  for (const key of Object.keys(layout).filter((name) => /^[xy]axis/.test(name))) {
+    const [from, to] = layout[key].domain ?? [0, 1];
+    const room = (to - from) * (key[0] === "x" ? width - l - r : layout.height - t - b);
+    // A title is centred on its axis and may reach into the margin there; a character takes about 8 px.
+    const text = wrapped(layout[key].title.text, Math.max(12, Math.floor((room + 30) / 8)));
+    layout[key] = { ...layout[key], title: { ...layout[key].title, text } };
+    if (key[0] === "x") lines = Math.max(lines, text.split("<br>").length);
+  }
+  if (lines === 1) return;
+  const more = 20 * (lines - 1);
+  layout.margin = { ...layout.margin, b: b + more };
+  layout.height += more;
+  if (layout.legend.yref !== "container") {
+    layout.legend = { ...layout.legend, y: layout.legend.y - more / (layout.height - t - b - more) };
+  }
+}
+
+function wrapped(text, length) {
+  const lines = [""];
+  for (const word of text.split(" ")) {
+    const last = lines[lines.length - 1];
+    if (last && last.length + 1 + word.length > length) lines.push(word);
+    else lines[lines.length - 1] = last ? `${last} ${word}` : word;
+  }
+  return lines.join("<br>");
 }
