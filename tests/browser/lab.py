@@ -247,10 +247,6 @@ class Section:
         self.root.page.wait_for_timeout(250)
         self.settle()
 
-    def settle_refused(self) -> None:
-        """Wait until a refused setting is answered: the controls are back, nothing is drawn."""
-        self.root.page.wait_for_timeout(100)
-
     def redraw(self, action: Callable[[], object]) -> None:
         """Do something and wait for the redraw that must follow."""
         before = self.drawn()

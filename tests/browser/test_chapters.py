@@ -164,9 +164,9 @@ def moves(section: Section, control: Locator) -> Iterator[Callable[[], object]]:
             control.get_by_role("button", name="Pause").click()
             section.settle()
         slider = control.locator("input[type=range]")
-        for key in ("Home", "ArrowRight", "ArrowRight", "PageUp", "End", "ArrowLeft"):
+        for key in ("Home", "ArrowRight", "End", "ArrowLeft"):
             low, at, high = slider.evaluate("(node) => [node.min, node.value, node.max].map(Number)")
-            if at != (high if key in ("ArrowRight", "PageUp", "End") else low):
+            if at != (high if key in ("ArrowRight", "End") else low):
                 slider.focus()
                 yield lambda key=key: keyboard.press(key)  # type: ignore[misc]
 
@@ -191,15 +191,15 @@ def test_every_control_moves_the_picture(chapter: Chapter) -> None:
 
 def test_refuses_in_place(chapter: Chapter) -> None:
     for section in chapter.sections():
-        for field in section.root.locator(".sdw-exact").all():
-            for wrong in ("1e15", "-1e15", "many"):
+        for number, field in enumerate(section.root.locator(".sdw-exact").all()):
+            for wrong in ("1e15",) if number else ("1e15", "-1e15", "many"):
                 start, picture = section.sentence, section.picture()
                 field.fill(wrong)
                 field.press("Enter")
                 section.error.wait_for(state="visible", timeout=10_000)
                 said = section.error.inner_text()
-                assert re.search(r"\w+ = \S+.*", said), said
-                section.settle_refused()
+                assert re.search(r"\w+ = \S+", said), said
+                section.settle()
                 assert section.sentence == start
                 assert section.picture() == picture
                 section.reset()
@@ -259,6 +259,13 @@ CUT_OFF = """(root) => {
             if (box.width && out) cut.push(['leaves the picture', node.textContent]);
         }
     }
+    const titles = [...root.querySelectorAll('.sdw-plot .xtitle')].map((node) => node.getBoundingClientRect());
+    for (const node of root.querySelectorAll('.sdw-plot .legendtext')) {
+        const box = node.getBoundingClientRect();
+        const over = titles.some((title) => title.left < box.right && box.left < title.right
+            && title.top + 2 < box.bottom && box.top + 2 < title.bottom);
+        if (over) cut.push(['overlaps an axis title', node.textContent]);
+    }
     return cut.map(([what, text]) => `${what}: ${text.slice(0, 150)}`);
 }"""
 
@@ -267,7 +274,7 @@ CUT_OFF = """(root) => {
 def test_no_text_is_cut_off(chapter: Chapter, width: int) -> None:
     page = chapter.visit.page
     try:
-        page.set_viewport_size({"width": width, "height": 1000})
+        page.set_viewport_size({"width": width, "height": 1700})
         page.wait_for_timeout(1000)
         cut = []
         for number, section in enumerate(chapter.sections()):
