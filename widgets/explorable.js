@@ -329,31 +329,36 @@ function render({ model, el }, plotlyReady) {
   function send() {
     if (next === null) return;
     underWay = ++requests;
-    model.send({ kind: "set", request: underWay, parameters: next });
+    const parameters = next;
     next = null;
     clearTimeout(busy);
+    plot.setAttribute("aria-busy", "true");
     busy = setTimeout(() => root.classList.add("sdw-busy"), 300);
     listen();
+    model.send({ kind: "set", request: underWay, parameters });
   }
   // A kernel that computes may take its time; one that is gone or started anew never answers: say so.
   function listen() {
     clearTimeout(silence);
     silence = setTimeout(() => {
       if (model.widget_manager?.kernel?.status === "busy") return listen();
-      underWay = next = null;
-      clearTimeout(busy);
-      root.classList.remove("sdw-busy");
+      idle();
+      next = null;
       error.textContent = "The kernel does not answer: it has ended or was started anew. Choose Run, then Run All Cells.";
       error.hidden = false;
     }, 5000);
   }
   function answered(request) {
     if (request !== underWay) return;
+    idle();
+    send();
+  }
+  function idle() {
     underWay = null;
     clearTimeout(busy);
     clearTimeout(silence);
+    plot.removeAttribute("aria-busy");
     root.classList.remove("sdw-busy");
-    send();
   }
 
   const drawn = () => new Promise((resolve) => waiters.push(resolve));
