@@ -8,8 +8,9 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,24 +48,36 @@ def lab_server(root: Path) -> Iterator[str]:
         *("--LabApp.extension_manager=readonly", f"--LabApp.app_settings_dir={overrides}", "--allow-root"),
         "--ServerApp.jpserver_extensions={'widgets.server': True}",
     ]
-    log = root / "lab.log"
     environment = {**os.environ, "JUPYTER_CONFIG_DIR": str(settings), "IPYTHONDIR": str(settings / "ipython")}
+    with running(command, root, port, environment) as base:
+        yield base
+
+
+@contextmanager
+def running(
+    command: list[str], root: Path, port: int, environment: Mapping[str, str] | None = None
+) -> Iterator[str]:
+    """Run ``python -m <server>`` until the block ends; yields its base URL once it answers."""
+    base = f"http://127.0.0.1:{port}"
+    log = root / f"{command[2]}.log"
     with log.open("w") as output:
         process = subprocess.Popen(
             command, cwd=root, stdout=output, stderr=subprocess.STDOUT, env=environment
         )
         try:
-            base = f"http://127.0.0.1:{port}"
             for _ in range(240):
                 if process.poll() is not None:
-                    raise RuntimeError(f"JupyterLab ended at once:\n{log.read_text()[-3000:]}")
+                    raise RuntimeError(f"{command[2]} ended at once:\n{log.read_text()[-3000:]}")
                 try:
-                    urllib.request.urlopen(f"{base}/api?token={TOKEN}", timeout=1).read()
+                    urllib.request.urlopen(f"{base}/api", timeout=5).read()
+                    break
+                except urllib.error.HTTPError:
+                    # It answers, if only that it has no such page.
                     break
                 except OSError:
                     time.sleep(0.25)
             else:
-                raise RuntimeError(f"JupyterLab was not ready after 60 s:\n{log.read_text()[-3000:]}")
+                raise RuntimeError(f"{command[2]} was not ready after 60 s:\n{log.read_text()[-3000:]}")
             yield base
         finally:
             process.terminate()
@@ -104,9 +117,16 @@ class Visit:
         """Open a notebook and wait for its kernel."""
         self.page.goto(f"{self.base}/lab/tree/{path}?reset&token={TOKEN}")
         self.page.locator("#jupyterlab-splash").wait_for(state="detached", timeout=60_000)
+        self.wait_for_kernel(path)
+
+    def wait_for_kernel(self, path: str) -> None:
+        """Wait until this notebook is in front and its kernel is idle."""
         self.page.wait_for_function(
-            "() => globalThis.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status"
-            " === 'idle'",
+            """(path) => {
+                const panel = globalThis.jupyterapp?.shell?.currentWidget;
+                return panel?.context?.path === path && panel.sessionContext?.session?.kernel?.status === 'idle';
+            }""",
+            arg=path,
             timeout=60_000,
         )
 
@@ -233,7 +253,7 @@ class Section:
                 // A setting that was refused is answered too, and nothing is drawn for it.
                 const done = () => plot.dataset.drawn === root.dataset.sequence
                     || !root.querySelector('.sdw-error').hidden;
-                const calm = () => done() && !root.matches('.sdw-busy');
+                const calm = () => done() && !plot.ariaBusy;
                 for (let quiet = 0; quiet < 3; quiet = calm() ? quiet + 1 : 0) {
                     if (performance.now() - started > 20000) throw new Error('not drawn within 20 s');
                     await new Promise(requestAnimationFrame);
