@@ -16,6 +16,7 @@ from typing import TypedDict
 
 from playwright.sync_api import Browser
 
+from tests.benchmarks import Row
 from tests.browser.lab import Visit, browser, lab_server, visit, write_notebook
 
 PLOTS = 8
@@ -79,18 +80,6 @@ def waves():
 """,
     *["waves()"] * PLOTS,
 ]
-
-
-class Row(TypedDict):
-    """One line of ``build/bench.json``."""
-
-    name: str
-    peer: str
-    our_rate: float
-    peer_rate: float
-    unit: str
-    ratio: float
-    goal: float
 
 
 def p95(values: list[float]) -> float:
@@ -160,7 +149,8 @@ def measure_round(chromium: Browser, root: Path, base: str, number: int) -> Roun
         our_seconds, our_bytes = draw_all(page, f"ours-{number}.ipynb", OURS_DRAWN)
         ours = Presses(page, ".sdw input[type=range]", ".sdw-plot")
         floor = Presses(page, ".floor-slider .noUi-handle", ".floor-label")
-        for plot in range(PLOTS):
+        # Twice round: the 95th percentile of fewer presses is the luck of two of them.
+        for plot in [*range(PLOTS)] * 2:
             ours.block(plot)
             floor.block(0)
         page.close_kernels()
