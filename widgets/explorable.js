@@ -401,14 +401,14 @@ function render({ model, el }, plotlyReady) {
   const body = make("div", { class: "sdw-body", hidden: true },
     make("div", { class: "sdw-controls", role: "group", "aria-label": "Controls" },
       ...spec.controls.map((control) => controls[control.name].node)),
-    error, outcome, plot, sentence, pinned, tools,
+    outcome, plot, sentence, pinned, tools,
     make("details", {}, make("summary", {}, "In words"), description,
       spec.leaves_out ? make("p", {}, make("b", {}, "What this leaves out: "), spec.leaves_out) : null));
   const ask = questionBlock(spec, (value) => {
     remember(spec.name, { value });
     open(value);
   });
-  const root = make("section", { class: "sdw", "aria-label": spec.title, "data-explorable": spec.name }, make("p", { class: "sdw-title" }, spec.title), ask, body);
+  const root = make("section", { class: "sdw", "aria-label": spec.title, "data-explorable": spec.name }, make("p", { class: "sdw-title" }, spec.title), ask, error, body);
   el.append(root);
 
   function open(value) {
