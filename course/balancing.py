@@ -66,7 +66,6 @@ MAX_POINTS = 10_000
 MAX_MEMORY_SLOTS = 1e9
 
 _HASHING = ("IP hash", "consistent hashing", "bounded-load consistent hashing")
-_FIRST_INFORMED = POLICIES.index("least connections")
 
 
 # --- what arrives -------------------------------------------------------------------------------------------
@@ -543,11 +542,11 @@ def simulate(
     ring = np.zeros(1, np.int32) if owners is None else owners
     if callable(policy):
         kernels.replay(policy, traffic, shares, rates, balancers, knowledge, breaks, rotation, journal)
-    elif (number := POLICIES.index(policy)) < _FIRST_INFORMED:
-        kernels.choose(number, traffic, shares, balancers, ring, rotation, journal.server)
-        kernels.serve(traffic, rates, breaks, journal)
     else:
-        kernels.serve_informed(number, traffic, rates, balancers, ring, knowledge, breaks, rotation, journal)
+        number = POLICIES.index(policy)
+        kernels.simulate(
+            number, traffic, shares, rates, balancers, ring, knowledge, breaks, rotation, journal
+        )
     return BalancingRun(
         "your own" if callable(policy) else policy,
         rates,

@@ -505,6 +505,93 @@ def serve_informed(
         newest[chosen] = j
 
 
+@inlined
+def _doubled(ends: Floats, head: Ints, tail: Ints) -> Floats:
+    """Room for twice as many requests a server; each keeps its number."""
+    servers, size = ends.shape
+    larger = np.full((servers, 2 * size), math.inf)
+    for i in range(servers):
+        for k in range(head[i], tail[i]):
+            larger[i, k & (2 * size - 1)] = ends[i, k & (size - 1)]
+    return larger
+
+
+def _power_of_two_example() -> tuple[Any, ...]:
+    return _traffic_example(), np.ones(2), new_journal(3)
+
+
+@kernel(_power_of_two_example)
+def serve_power_of_two(traffic: Traffic, speeds: Floats, journal: Journal) -> None:
+    """Serve as :func:`serve_informed` does, with power of two choices, at least two servers, and nothing in the way.
+
+    One balancer that sees everything at once, and no faults: then the k-th request of a server need only be known by its
+    end, in a ring of them, and the difference of two counters is the number of connections.
+    """
+    arrive, work, pick = traffic.arrive, traffic.work, traffic.pick
+    server, begins, finish_of = journal.server, journal.start, journal.finish
+    n = speeds.size
+    size = 64
+    ends = np.full((n, size), math.inf)
+    head = np.zeros(n, np.int64)
+    tail = np.zeros(n, np.int64)
+    free = np.zeros(n)
+    for j in range(arrive.size):
+        now = arrive[j]
+        first = _scaled(pick[j] & _LOW, n)
+        second = _scaled(pick[j] >> _HALF, n - 1)
+        second = second + 1 if second >= first else second
+        # Mostly none to two have ended, which no processor can predict: so the first two without a branch.
+        left = head[first]
+        left += 1 if ends[first, left & (size - 1)] <= now else 0
+        left += 1 if ends[first, left & (size - 1)] <= now else 0
+        while ends[first, left & (size - 1)] <= now:
+            left += 1
+        head[first] = left
+        right = head[second]
+        right += 1 if ends[second, right & (size - 1)] <= now else 0
+        right += 1 if ends[second, right & (size - 1)] <= now else 0
+        while ends[second, right & (size - 1)] <= now:
+            right += 1
+        head[second] = right
+        chosen = second if tail[second] - right < tail[first] - left else first
+        start = max(now, free[chosen])
+        finish = start + work[j] / speeds[chosen]
+        free[chosen] = finish
+        server[j] = chosen
+        begins[j] = start
+        finish_of[j] = finish
+        place = tail[chosen]
+        if place + 1 - head[chosen] >= size:  # one place stays infinite and ends the search
+            ends = _doubled(ends, head, tail)
+            size *= 2
+        ends[chosen, place & (size - 1)] = finish
+        ends[chosen, (place + 1) & (size - 1)] = math.inf
+        tail[chosen] = place + 1
+
+
+def simulate(
+    policy: int,
+    traffic: Traffic,
+    weights: Floats,
+    speeds: Floats,
+    balancers: int,
+    owners: Servers,
+    knowledge: Knowledge,
+    faults: Faults,
+    rotation: Rotation,
+    journal: Journal,
+) -> None:
+    """Fill the journal, by whichever loops the policy needs."""
+    undisturbed = balancers == 1 and knowledge.refresh == 0 and faults.kind.size == rotation.time.size == 0
+    if policy < LEAST_CONNECTIONS:
+        choose(policy, traffic, weights, balancers, owners, rotation, journal.server)
+        serve(traffic, speeds, faults, journal)
+    elif policy == POWER_OF_TWO and undisturbed and speeds.size > 1:
+        serve_power_of_two(traffic, speeds, journal)
+    else:
+        serve_informed(policy, traffic, speeds, balancers, owners, knowledge, faults, rotation, journal)
+
+
 # --- the readable twins -------------------------------------------------------------------------------------
 
 

@@ -121,3 +121,108 @@ def ring_of_keys(keys: Keys, tokens: Tokens, owners: Nodes, table: Table, nodes:
 
 
 ring_of_keys_plain = _ring_of_keys_plain
+
+
+# --- the other methods --------------------------------------------------------------------------------------
+
+
+def _jump_example() -> tuple[Any, ...]:
+    return np.arange(3, dtype=np.uint64), 3, np.empty(3, np.int32)
+
+
+def _jump_plain(keys: Keys, nodes: int, places: Nodes) -> None:
+    for j, key in enumerate(mix(keys).tolist()):
+        place, following = -1, 0
+        while following < nodes:
+            place = following
+            key = (key * 2862933555777941757 + 1) % 2**64
+            following = int((place + 1) * (2.0**31 / ((key >> 33) + 1)))
+        places[j] = place
+
+
+@kernel(_jump_example, twin=_jump_plain)
+def jump(keys: Keys, nodes: int, places: Nodes) -> None:
+    """Place of each key among `nodes` numbered ones (jump consistent hash, Lamping & Veach 2014)."""
+    for j in range(keys.size):
+        key = _mix(keys[j])
+        place = np.int64(-1)
+        following = np.int64(0)
+        while following < nodes:
+            place = following
+            key = key * _JUMP + _ONE
+            following = np.int64((place + 1) * (2147483648.0 / np.float64((key >> _33) + _ONE)))
+        places[j] = place
+
+
+jump_plain = _jump_plain
+
+_BLOCK = 4096
+_M1, _M2 = np.uint32(0x85EBCA6B), np.uint32(0xC2B2AE35)
+_13, _16 = np.uint32(13), np.uint32(16)
+
+
+def _scores(hashes: Tokens, seed: np.uint32) -> Tokens:
+    """Score of each key for one node: MurmurHash3's finaliser."""
+    x = hashes ^ seed
+    x = (x ^ (x >> _16)) * _M1
+    x = (x ^ (x >> _13)) * _M2
+    return np.asarray(x ^ (x >> _16))
+
+
+def _rendezvous_example() -> tuple[Any, ...]:
+    return np.arange(3, dtype=np.uint32), np.arange(2, dtype=np.uint32), np.empty(3, np.int32)
+
+
+def _rendezvous_plain(hashes: Tokens, seeds: Tokens, places: Nodes) -> None:
+    places[:] = np.argmax([_scores(hashes, seed) for seed in seeds], axis=0)
+
+
+@kernel(_rendezvous_example, twin=_rendezvous_plain)
+def rendezvous(hashes: Tokens, seeds: Tokens, places: Nodes) -> None:
+    """Place of each key: the node for which it scores highest (Thaler & Ravishankar 1998)."""
+    best = np.empty(_BLOCK, np.uint32)
+    for begin in range(0, hashes.size, _BLOCK):
+        # Node by node over a block of keys that stays in the cache, so that the compiler takes several keys at once.
+        size = min(_BLOCK, hashes.size - begin)
+        for node in range(seeds.size):
+            seed = seeds[node]
+            for j in range(size):
+                x = hashes[begin + j] ^ seed
+                x = np.uint32((x ^ (x >> _16)) * _M1)
+                x = np.uint32((x ^ (x >> _13)) * _M2)
+                x = x ^ (x >> _16)
+                higher = node == 0 or x > best[j]
+                best[j] = x if higher else best[j]
+                places[begin + j] = node if higher else places[begin + j]
+
+
+rendezvous_plain = _rendezvous_plain
+
+
+def _maglev_example() -> tuple[Any, ...]:
+    return np.array([0, 2]), np.array([1, 3]), 5
+
+
+@kernel(_maglev_example)
+def maglev(offsets: NDArray[np.int64], skips: NDArray[np.int64], size: int) -> Nodes:
+    """Fill the look-up table: node by node takes the next free entry of its own permutation (Eisenbud et al. 2016).
+
+    Parameters
+    ----------
+    offsets, skips : ndarray of int64, shape (nodes,)
+        Entry k of a node's permutation is (offset + k · skip) mod `size`; skips from 1 to size - 1.
+    size : int
+        A prime number.
+    """
+    table = np.full(size, -1, np.int32)
+    place = offsets.copy()
+    filled = 0
+    while filled < size:
+        for node in range(offsets.size):
+            while table[place[node]] >= 0:
+                place[node] = (place[node] + skips[node]) % size
+            table[place[node]] = node
+            filled += 1
+            if filled == size:
+                break
+    return table

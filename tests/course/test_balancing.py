@@ -90,11 +90,7 @@ def run_both(
     rotation = balancing._rotation(faults, health, float(arriving.arrive[-1]))
     loop, twin = kernels.new_journal(requests), kernels.new_journal(requests)
     weights = np.array([3.0, 1.0, 2.0, 1.0])[:n]
-    if policy < kernels.LEAST_CONNECTIONS:
-        kernels.choose(policy, arriving, weights, balancers, owners, rotation, loop.server)
-        kernels.serve(arriving, speeds, breaks, loop)
-    else:
-        kernels.serve_informed(policy, arriving, speeds, balancers, owners, knowledge, breaks, rotation, loop)
+    kernels.simulate(policy, arriving, weights, speeds, balancers, owners, knowledge, breaks, rotation, loop)
     plain = kernels.PLAIN[policy](n, balancers, owners.tolist(), knowledge)
     kernels.replay(plain, arriving, weights, speeds, balancers, knowledge, breaks, rotation, twin)
     return loop, twin
@@ -140,6 +136,15 @@ def test_loop_equals_twin_on_any_small_cluster(
     policy: int, seed: int, speeds: list[float], balancers: int, refresh: float, explore: float
 ) -> None:
     assert same(*run_both(policy, seed, 120, np.array(speeds), balancers, refresh, explore))
+
+
+def test_power_of_two_finds_room_for_long_queues() -> None:
+    """The loop for the plain case starts with room for 64 requests a server."""
+    run = simulate("power of two choices", UNEQUAL, 2.0, requests=4_000)
+    assert run.queue_lengths().lengths.max() > 256
+    knowledge = kernels.Knowledge(0, 1, 1, 0, -1, 1, 1)
+    twin = simulate(kernels.PowerOfTwo(4, 1, [], knowledge), UNEQUAL, 2.0, requests=4_000)
+    assert np.array_equal(run.server, twin.server) and np.array_equal(run.finish_s, twin.finish_s)
 
 
 def test_your_own_policy_sees_what_the_named_one_sees() -> None:
