@@ -169,12 +169,14 @@ class Ring(Sharding):
         Tokens a node, from 1 to 10,000; a million tokens at most.
     tokens, owners : ndarray, shape (tokens,)
         Places of the tokens, from 0 to 2³² - 1 in ascending order, and their nodes.
+    table : ndarray of int16, shape (65536,)
+        Node of each equal arc of the ring, or -1 where a token splits it.
     """
 
     vnodes: int = 100
     tokens: Hashes = field(init=False, repr=False, compare=False)
     owners: Nodes = field(init=False, repr=False, compare=False)
-    _table: NDArray[np.int16] = field(init=False, repr=False, compare=False)
+    table: NDArray[np.int16] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         from course.kernels import sharding as kernels
@@ -183,7 +185,7 @@ class Ring(Sharding):
         tokens, owners = ring_tokens(self.nodes, self.vnodes)
         object.__setattr__(self, "tokens", tokens)
         object.__setattr__(self, "owners", owners)
-        object.__setattr__(self, "_table", kernels.bucket_table(tokens, owners))
+        object.__setattr__(self, "table", kernels.bucket_table(tokens, owners))
 
     def locate(self, keys: ArrayLike) -> Nodes:
         """Node of each key."""
@@ -191,7 +193,7 @@ class Ring(Sharding):
 
         given = _keys(keys)
         found = np.empty(given.size, np.int16)
-        kernels.ring_of_keys(given, self.tokens, self.owners, self._table, found)
+        kernels.ring_of_keys(given, self.tokens, self.owners, self.table, found)
         return found.astype(np.int32)
 
     def add(self, node: int) -> Ring:

@@ -149,12 +149,14 @@ _service = inlined(service)
 # --- policies that know nothing of the servers --------------------------------------------------------------
 
 
-def _no_faults(servers: int) -> Faults:
+def no_faults(servers: int) -> Faults:
+    """Return the table of servers that never fail."""
     nothing = np.empty(0)
     return Faults(np.zeros(servers + 1, np.int64), np.empty(0, np.int64), nothing, nothing, nothing)
 
 
-def _no_rotation() -> Rotation:
+def no_rotation() -> Rotation:
+    """Return the changes of a rotation that stays as it is."""
     return Rotation(np.empty(0), np.empty(0, np.int64), np.empty(0, np.bool_))
 
 
@@ -170,7 +172,7 @@ def _traffic_example() -> Traffic:
 
 def _choose_example() -> tuple[Any, ...]:
     owners = np.arange(2, dtype=np.int32)
-    return (RING, _traffic_example(), np.ones(2), 1, owners, _no_rotation(), np.empty(3, np.int32))
+    return (RING, _traffic_example(), np.ones(2), 1, owners, no_rotation(), np.empty(3, np.int32))
 
 
 @inlined
@@ -272,7 +274,7 @@ def _serve_example() -> tuple[Any, ...]:
     return (
         _traffic_example(),
         np.ones(2),
-        _no_faults(2),
+        no_faults(2),
         new_journal(3)._replace(server=np.zeros(3, np.int32)),
     )
 
@@ -311,7 +313,7 @@ def _informed_example() -> tuple[Any, ...]:
     owners = np.arange(2, dtype=np.int32)
     return (
         *(LEAST_CONNECTIONS, _traffic_example(), np.ones(2), 1, owners),
-        *(knowledge, _no_faults(2), _no_rotation(), new_journal(3)),
+        *(knowledge, no_faults(2), no_rotation(), new_journal(3)),
     )
 
 

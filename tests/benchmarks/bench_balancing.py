@@ -166,7 +166,7 @@ def measure(rounds: int) -> list[Row]:
     )
     lists = Lists(traffic)
     speeds = np.ones(SERVERS)
-    nothing = balancing._fault_table((), SERVERS), balancing._rotation((), None, 1.0)
+    nothing = loops.no_faults(SERVERS), loops.no_rotation()
     knowledge = loops.Knowledge(0.0, 1.25, 0.2, 0.0, -1.0, 1.0, 16.0)
     owners = np.zeros(1, np.int32)
     journal = loops.new_journal(REQUESTS)
@@ -197,11 +197,11 @@ def measure(rounds: int) -> list[Row]:
     other = uhashring.HashRing(nodes=[str(node) for node in range(NODES)], vnodes=VNODES)
     searches, look_ups = [], []
     for _ in range(rounds):
-        mine, _ = timed(lambda: ring_loops.ring(hashes, ring.tokens, ring.owners, ring._table, found))
+        mine, _ = timed(lambda: ring_loops.ring(hashes, ring.tokens, ring.owners, ring.table, found))
         theirs, expected = timed(lambda: ring.owners[np.searchsorted(ring.tokens, hashes) % ring.tokens.size])
         assert np.array_equal(found, expected)
         searches.append((KEYS / mine / 1e6, KEYS / theirs / 1e6))
-        mine, _ = timed(lambda: ring_loops.ring_of_keys(keys, ring.tokens, ring.owners, ring._table, found))
+        mine, _ = timed(lambda: ring_loops.ring_of_keys(keys, ring.tokens, ring.owners, ring.table, found))
         assert np.array_equal(found, expected)
         theirs, _ = timed(lambda: [other.get_node(string) for string in strings])
         look_ups.append((KEYS / mine / 1e6, PEER_KEYS / theirs / 1e6))

@@ -23,14 +23,6 @@ UNEQUAL = np.array([4.0, 1.0, 2.0, 0.5])
 # --- the loops against their readable twins -----------------------------------------------------------------
 
 
-def no_faults(n: int) -> kernels.Faults:
-    return balancing._fault_table((), n)
-
-
-def no_rotation() -> kernels.Rotation:
-    return balancing._rotation((), None, 1.0)
-
-
 def traffic(seed: int, requests: int, rate: float, balancers: int, homes: int) -> kernels.Traffic:
     rng = np.random.default_rng(seed)
     return kernels.Traffic(
