@@ -29,6 +29,8 @@ VERSIONS = (
     "numba",
     "cachetools",
     "libcachesim",
+    "simpy",
+    "uhashring",
     "plotly",
     "ipywidgets",
     "anywidget",
