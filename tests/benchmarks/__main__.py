@@ -29,6 +29,8 @@ VERSIONS = (
     "numba",
     "cachetools",
     "libcachesim",
+    "simpy",
+    "ciw",
     "plotly",
     "ipywidgets",
     "anywidget",
