@@ -984,6 +984,31 @@ class EventLog:
         response = float((self.depart_s - self.arrive_s).mean())
         return LittleCheck(area / span, self.arrive_s.size / span, response)
 
+    def running(self, time_s: ArrayLike) -> tuple[Floats, Floats]:
+        """Return L and λW as somebody sees them who has watched from 0 until each of the given times.
+
+        Parameters
+        ----------
+        time_s : array_like
+            Above 0, in s.
+
+        Returns
+        -------
+        in_system : ndarray of float64
+            L, the time average of the number in the system so far.
+        product : ndarray of float64
+            Arrivals so far per second, times the mean time in the system of those who have left; 0 before
+            the first has left. It comes to L as the time grows, for it knows nothing of who is still there.
+        """
+        until = np.asarray(time_s, np.float64)
+        times, number = self.path()
+        area = np.concatenate(([0.0], np.cumsum(number[:-1] * np.diff(times))))
+        order = np.argsort(self.depart_s)
+        spent = np.concatenate(([0.0], np.cumsum((self.depart_s - self.arrive_s)[order])))
+        left = np.searchsorted(self.depart_s[order], until, "right")
+        rate = np.searchsorted(self.arrive_s, until, "right") / until
+        return np.interp(until, times, area) / until, rate * spent[left] / np.maximum(left, 1)
+
     @staticmethod
     def _between(begin: Floats, end: Floats, time_s: ArrayLike) -> NDArray[np.int64]:
         times = np.asarray(time_s, np.float64)

@@ -459,6 +459,24 @@ def test_littles_law_holds_on_every_event_log(case: tuple[Law, Law, int, float, 
     assert found.in_system == pytest.approx(found.rate * found.response_s, rel=1e-9)
 
 
+def test_running_averages_end_in_littles_law() -> None:
+    log = queueing.event_log(queueing.draw(2_000, 3), 8, 10)
+    end = float(log.depart_s.max())
+    found = log.littles_law()
+    in_system, product = log.running([end / 3, end])
+    assert in_system[1] == pytest.approx(found.in_system, rel=1e-9)
+    assert product[1] == pytest.approx(found.rate * found.response_s, rel=1e-9)
+    # A third of the way, by hand.
+    until = end / 3
+    inside = np.clip(log.depart_s, 0, until) - np.clip(log.arrive_s, 0, until)
+    gone = log.depart_s <= until
+    response = (log.depart_s - log.arrive_s)[gone].mean()
+    assert in_system[0] == pytest.approx(inside.sum() / until, rel=1e-9)
+    assert product[0] == pytest.approx((log.arrive_s <= until).sum() / until * response, rel=1e-9)
+    first = float(log.arrive_s[0])
+    assert [float(x) for x in log.running(first / 2)] == [0, 0]
+
+
 def test_log_and_run_tell_the_same() -> None:
     draws = queueing.draw(50_000, 9, service=queueing.log_normal(1))
     for servers in (1, 5):
