@@ -31,6 +31,7 @@ VERSIONS = (
     "libcachesim",
     "simpy",
     "uhashring",
+    "ciw",
     "plotly",
     "ipywidgets",
     "anywidget",
