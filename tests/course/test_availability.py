@@ -48,7 +48,6 @@ def test_series_and_parallel_enclose_their_parts(parts: list[float], another: fl
     assert av.parallel(parts) == pytest.approx(1 - av.series([1 - part for part in parts]))
 
 
-@settings(deadline=None)
 @given(
     up=CHANCES,
     units=st.integers(1, 5),
@@ -107,7 +106,7 @@ def is_down(outages: Outages, time: float) -> bool:
     return bool(np.any((outages.begin_h <= time) & (time < outages.end_h)))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     stages=st.integers(1, 3),
     units=st.integers(1, 4),
@@ -134,7 +133,7 @@ def test_system_is_down_when_its_parts_say_so(
     assert line.availability == pytest.approx(1 - line.system.total_h / av.HOURS_PER_YEAR)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5), st.booleans()), max_size=5),

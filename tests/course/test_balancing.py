@@ -115,7 +115,7 @@ def test_loop_equals_twin(policy: int, scenario: str) -> None:
     assert loop.failed.any() == ("faults" in SCENARIOS[scenario])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.sampled_from(sorted(kernels.PLAIN)),
     st.integers(0, 2**32),
@@ -291,7 +291,7 @@ def test_pareto_services_have_their_mean(tail: float) -> None:
 CLUSTERS = st.lists(st.sampled_from([0.5, 1.0, 3.0]), min_size=1, max_size=6)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(
     st.sampled_from(balancing.POLICIES),
     CLUSTERS,
@@ -332,7 +332,7 @@ def test_each_server_is_a_fifo_queue(
         assert np.allclose(end - start, work[own] / speed, rtol=1e-9, atol=1e-12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from(balancing.POLICIES[:7]),
     CLUSTERS,
@@ -357,7 +357,7 @@ def test_more_load_means_longer_waits_on_average(policy: str) -> None:
     assert waits == sorted(waits) and waits[0] < waits[2]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.sampled_from(balancing.POLICIES), st.integers(0, 99), st.integers(0, 50))
 def test_queue_lengths_count_what_has_come_and_not_ended(policy: str, seed: int, warmup: int) -> None:
     run = simulate(policy, UNEQUAL, 0.8, requests=100, seed=seed, warmup=warmup)
@@ -377,7 +377,6 @@ def test_littles_law_on_the_event_log() -> None:
     assert area == pytest.approx(run.response_s.sum())
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=6).filter(any), st.integers(1, 5))
 def test_smooth_weights_give_the_shares(weights: list[int], cycles: int) -> None:
     total = sum(weights)

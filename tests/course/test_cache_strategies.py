@@ -257,7 +257,7 @@ def reference_refresh(keys, times, capacity, ttl, window, on_access):
     window=st.floats(0.01, 0.99),
     on_access=st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_refresh_kernel_counts_like_the_dictionary(seed, capacity, ttl, window, on_access):
     rng = np.random.default_rng(seed)
     keys, times = rng.integers(0, 50, 600), np.cumsum(rng.standard_exponential(600)) / 10

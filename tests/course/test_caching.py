@@ -20,7 +20,7 @@ DOCS = workloads.recorded_trace("docs_build")
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(keys=SHORT, capacity=st.integers(1, 12), seed=st.integers(0, 5))
 def test_invariants_of_every_policy(policy: str, keys: list[int], capacity: int, seed: int) -> None:
     run = caching.simulate(policy, keys, capacity, seed=seed, record=True)
@@ -34,7 +34,7 @@ def test_invariants_of_every_policy(policy: str, keys: list[int], capacity: int,
     assert run.hits <= caching.simulate("OPT", keys, capacity).hits
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(keys=st.lists(st.integers(0, 4), min_size=1, max_size=9), capacity=st.integers(1, 3))
 def test_opt_is_the_best_of_all_eviction_choices(keys: list[int], capacity: int) -> None:
     # Every choice of a victim, by exhaustion: the set of reachable contents with the most hits each.
@@ -55,7 +55,7 @@ def test_opt_is_the_best_of_all_eviction_choices(keys: list[int], capacity: int)
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(keys=SHORT, capacity=st.integers(1, 12))
 def test_steps_tell_the_same_story(policy: str, keys: list[int], capacity: int) -> None:
     run = caching.simulate(policy, keys, capacity, record=True)
@@ -181,7 +181,6 @@ def test_curve_is_monotone_and_ends_at_first_requests(keys: list[int]) -> None:
     assert curve.capacities.tolist() == list(range(max(keys) + 2))
 
 
-@settings(deadline=None)
 @given(keys=SHORT, capacity=st.integers(1, 9))
 def test_lru_inclusion(keys: list[int], capacity: int) -> None:
     small, large = (caching.steps("LRU", keys, slots) for slots in (capacity, capacity + 1))
@@ -272,7 +271,6 @@ def test_che_knows_the_figures_of_the_chapter() -> None:
         assert hit_ratio == pytest.approx(expected, abs=0.015), exponent
 
 
-@settings(deadline=None)
 @given(
     items=st.integers(2, 3_000),
     exponent=st.floats(0, 2),
@@ -422,7 +420,6 @@ def test_without_jitter_everything_expires_at_once() -> None:
     assert wave[:240].sum() == 0
 
 
-@settings(deadline=None)
 @given(st.integers(1, 500), st.floats(1, 50), st.floats(0, 0.9), st.integers(1, 200))
 def test_every_expiry_is_counted_once(entries: int, ttl: float, jitter: float, horizon: int) -> None:
     result = caching.expiry_histogram(entries, ttl, jitter, filled_within_s=0, horizon_s=horizon)

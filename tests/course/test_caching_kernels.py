@@ -80,7 +80,7 @@ def test_loop_equals_twin(policy: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("policy", ALL)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(0, 11), min_size=1, max_size=120), st.integers(1, 12))
 def test_loop_equals_twin_on_any_small_trace(policy: str, ids: list[int], capacity: int) -> None:
     keys = np.array(ids, np.int32)
@@ -166,7 +166,7 @@ def test_stack_distances_equal_mattsons_list() -> None:
         assert np.array_equal(loop, kernels.stack_distances_plain(keys, items)), name
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(0, 20), min_size=1, max_size=300))
 def test_stack_distances_equal_mattsons_list_on_any_small_trace(ids: list[int]) -> None:
     keys = np.array(ids, np.int32)
@@ -179,7 +179,7 @@ def test_stack_distances_move_time_together_many_times() -> None:
     assert np.array_equal(kernels.stack_distances(keys, 300), kernels.stack_distances_plain(keys, 300))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.integers(0, 9), min_size=1, max_size=200),
     st.lists(st.integers(1, 30), min_size=10, max_size=10),

@@ -247,7 +247,7 @@ def assert_same(model, real):
     request_every_s=st.floats(0.1, 5),
     seed=st.integers(0, 1_000),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_model_counts_what_the_server_and_the_cache_count(policy, edit_every_s, request_every_s, seed):
     plan = hc.schedule(30, request_every_s, edit_every_s, seed)
     assert_same(hc.revalidation(plan, policy, 500), hc.browse(plan, policy, 500))

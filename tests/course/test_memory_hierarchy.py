@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from course import memory_hierarchy as mh
@@ -10,7 +10,6 @@ from course.kernels.memory_hierarchy import chase
 
 
 @given(st.integers(1, 200), st.integers(1, 9), st.integers(0, 99))
-@settings(deadline=None)  # the first call compiles
 def test_links_are_one_cycle_through_every_node(nodes, spacing, seed):
     links = mh.random_cycle(nodes, spacing, seed)
     at, seen = 0, set()

@@ -294,7 +294,7 @@ def test_loop_equals_twin(law: Law, servers: int) -> None:
         assert loop.max() > 0 or load < 1
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     times=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 9)), min_size=1, max_size=60),
     servers=st.integers(1, 12),
@@ -416,7 +416,7 @@ ANY = st.tuples(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(ANY)
 def test_first_come_first_served_and_no_idle_server_while_somebody_waits(
     case: tuple[Law, Law, int, float, int],
@@ -438,7 +438,7 @@ def test_first_come_first_served_and_no_idle_server_while_somebody_waits(
     assert np.array_equal(number[np.searchsorted(times, between, "right") - 1], inside)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(ANY, st.floats(1, 2), st.integers(1, 3))
 def test_more_load_never_shortens_and_more_servers_never_lengthen_a_wait(
     case: tuple[Law, Law, int, float, int], factor: float, more: int
@@ -450,7 +450,7 @@ def test_more_load_never_shortens_and_more_servers_never_lengthen_a_wait(
     assert np.all(waits_of(draws, 1 / load / servers, servers + more) <= waits + 1e-9)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(ANY)
 def test_littles_law_holds_on_every_event_log(case: tuple[Law, Law, int, float, int]) -> None:
     arrivals, service, servers, load, seed = case

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from course import scaling
@@ -62,7 +62,6 @@ def test_peak_without_coherency_or_without_parallel_work() -> None:
     assert scaling.usl(0.5, 1).peak_n == 1.0
 
 
-@settings(deadline=None)
 @given(sigma=st.floats(0, 0.5), kappa=st.floats(0, 0.01), gamma=st.floats(0.01, 1e6))
 def test_fit_finds_the_law_that_made_the_points(sigma: float, kappa: float, gamma: float) -> None:
     n = [1, 2, 4, 8, 12, 16, 24, 32, 48, 64]

@@ -37,7 +37,7 @@ def test_mix_is_splitmix64() -> None:
     ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 30), st.integers(1, 200), st.integers(0, 2**32))
 def test_ring_equals_binary_search(nodes: int, vnodes: int, seed: int) -> None:
     tokens, owners = sharding.ring_tokens(range(nodes), vnodes)
@@ -124,7 +124,7 @@ def test_ten_to_eleven() -> None:
     assert sharding.moves(ring, ring.add(10), KEYS).share == pytest.approx(1 / 11, abs=0.03)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from([m for m in sharding.METHODS if m not in {"modulo", "Maglev", "jump"}]),
     st.lists(st.integers(0, 50), min_size=2, max_size=8, unique=True),

@@ -41,7 +41,7 @@ def assert_same(fast, slow):
     keys=st.integers(1, 4),
     seed=st.integers(0, 10_000),
 )
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_the_loop_and_the_asyncio_code_agree_call_by_call(
     fix, clients, db_ms, ttl_s, jitter, processes, errors, keys, seed
 ):

@@ -146,7 +146,7 @@ figures = st.builds(
 
 
 @given(st.lists(figures, min_size=2, max_size=5))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_changes_always_lead_to_the_new_figure(sequence: list[Figure]) -> None:
     page = Page()
     old = None

@@ -151,7 +151,7 @@ def without_widgets(value: Any) -> Any:
 
 
 @given(content=junk)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_no_shape_of_a_notebook_loses_a_save(content: Any) -> None:
     before = copy.deepcopy(content)
     after = save(content, Path("no-such-folder"))
