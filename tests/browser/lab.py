@@ -247,36 +247,19 @@ class Section:
 
     def settle(self) -> None:
         """Wait until the newest setting is on the screen."""
-        self.root.evaluate(
-            """async (root) => {
-                const plot = root.querySelector('.sdw-plot'), started = performance.now();
-                // A setting that was refused is answered too, and nothing is drawn for it.
-                const done = () => plot.dataset.drawn === root.dataset.sequence
-                    || !root.querySelector('.sdw-error').hidden;
-                const calm = () => done() && !plot.ariaBusy;
-                for (let quiet = 0; quiet < 3; quiet = calm() ? quiet + 1 : 0) {
-                    if (performance.now() - started > 20000) throw new Error('not drawn within 20 s');
-                    await new Promise(requestAnimationFrame);
-                }
-            }"""
-        )
+        self.root.evaluate(SETTLED, None)
 
     def show(self) -> None:
         """Scroll there and let it be laid out: JupyterLab skips what is out of sight."""
         self.root.scroll_into_view_if_needed()
-        self.root.page.wait_for_timeout(250)
+        self.root.page.wait_for_timeout(100)
         self.settle()
 
     def redraw(self, action: Callable[[], object]) -> None:
         """Do something and wait for the redraw that must follow."""
-        before = self.drawn()
+        before = self.plot.get_attribute("data-drawn")
         action()
-        self.root.page.wait_for_function(
-            "([plot, before]) => Number(plot.dataset.drawn) > before",
-            arg=[self.plot.element_handle(), before],
-            timeout=20_000,
-        )
-        self.settle()
+        self.root.evaluate(SETTLED, before)
 
     def press(self, control: Locator, *keys: str) -> None:
         """Press keys on a control, one after the other, each redrawn before the next."""
@@ -287,6 +270,17 @@ class Section:
     def reset(self) -> None:
         self.redraw(self.button("Reset").click)
 
+
+#: Waits until the newest setting is on the screen, and the picture is another than the one given.
+SETTLED = """async (root, before) => {
+    const plot = root.querySelector('.sdw-plot'), error = root.querySelector('.sdw-error');
+    // A setting that was refused is answered too, and nothing is drawn for it.
+    const done = () => plot.dataset.drawn === root.dataset.sequence || (before === null && !error.hidden);
+    for (const started = performance.now(); !done() || plot.ariaBusy || plot.dataset.drawn === before;) {
+        if (performance.now() - started > 20000) throw new Error(`not drawn within 20 s. ${error.textContent}`);
+        await new Promise(requestAnimationFrame);
+    }
+}"""
 
 #: Arms the measurement of one key press; ``globalThis.probed`` is a promise of the milliseconds.
 PROBE = """(node) => {

@@ -177,8 +177,10 @@ def test_long_computation_is_not_taken_for_a_lost_kernel(page: Visit, server: Se
         """() => void jupyterapp.shell.currentWidget.sessionContext.session.kernel
             .requestExecute({ code: "import time; time.sleep(7)" })"""
     )
-    section.redraw(lambda: slider(section).press("ArrowRight"))
+    slider(section).press("ArrowRight")
+    page.page.wait_for_timeout(6000)
     assert not section.error.is_visible()
+    section.settle()
     assert section.sentence == "It is 51 m high."
 
 
