@@ -89,7 +89,7 @@ def running(
 
 def write_notebook(path: Path, *sources: str) -> None:
     """Write a notebook of code cells that has never been run."""
-    cell = {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": []}
+    cell: dict[str, Any] = {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": []}
     notebook = {
         "cells": [
             {**cell, "id": f"cell-{number}", "source": source} for number, source in enumerate(sources)

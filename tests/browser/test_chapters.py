@@ -70,7 +70,7 @@ def chapter(
     path: Path = request.param
     notebook = json.loads(path.read_text(encoding="utf-8"))
     names = promised(notebook)
-    cell = {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": []}
+    cell: dict[str, Any] = {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": []}
     notebook["cells"].append({**cell, "id": "the-floor", "source": FLOOR})
     (lab.root / path.name).write_text(json.dumps(notebook), encoding="utf-8")
     with visit(chromium, lab.base) as page:

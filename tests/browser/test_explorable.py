@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Locator, Page
 
 from tests.browser.conftest import Server
 from tests.browser.lab import Section, Visit, free_port, running, visit, write_notebook
@@ -97,11 +97,11 @@ def run_code(page: Visit, code: str) -> str:
     return printed
 
 
-def slider(section: Section, number: int = 0):  # type: ignore[no-untyped-def]
+def slider(section: Section, number: int = 0) -> Locator:
     return section.root.locator(".sdw-control:not(.sdw-timeline) input[type=range]").nth(number)
 
 
-def field(section: Section):  # type: ignore[no-untyped-def]
+def field(section: Section) -> Locator:
     return section.root.locator(".sdw-exact").first
 
 
