@@ -145,10 +145,12 @@ def write_back_crash(
         expected = f"(theory {quantity(run.expected_loss)} ± {quantity(run.expected_loss_se, digits=2)})"
     else:
         expected = "(too few flushes, or flushes that do not keep up, for a theory)"
+    rows = "No write had arrived yet."
+    if run.db_writes:
+        rows = f"The writes that arrived took {percent(1 - max(0.0, run.db_writes_saved))} as many rows."
     sentence = (
         f"A crash at {quantity(crash_at_s, 's')} loses {count(run.lost_writes, 'acknowledged write')}; at a random "
-        f"moment it loses {quantity(run.mean_loss)} on average {expected}. "
-        f"The writes that arrived took {percent(1 - max(0.0, run.db_writes_saved))} as many rows."
+        f"moment it loses {quantity(run.mean_loss)} on average {expected}. {rows}"
     )
     return View(
         [
@@ -201,6 +203,12 @@ def refresh_ahead(ttl_s: float, window: float, capacity: int, zipf_s: float, tri
         "miss, by the formula": [0, 0, 1 - run.guide_hit, 1 - run.corrected_hit],
     }
     colors = {"hit": 2, "expired": 1, "evicted": 3, "never seen": 4, "miss, by the formula": 6}
+    before, after = percent(run.hit), percent(run.refreshed_hit)
+    change = (
+        f"lifts the hit ratio from {before} to {after}"
+        if after != before
+        else f"leaves the hit ratio at {before}"
+    )
     loads = f"{run.refreshed_db_reads:,} loads instead of {run.db_reads:,}"
     return View(
         [
@@ -211,7 +219,7 @@ def refresh_ahead(ttl_s: float, window: float, capacity: int, zipf_s: float, tri
                 stacked=True,
             )
         ],
-        f"Refreshing lifts the hit ratio from {percent(run.hit)} to {percent(run.refreshed_hit)}, with {loads}. "
+        f"Refreshing {change}, with {loads}. "
         f"“Every miss can be averted” promised {percent(run.guide_hit)}; “only expiry can” "
         f"{percent(run.corrected_hit)}.",
         answer="Hardly anything",

@@ -31,6 +31,9 @@ def pipelining(rtt_us: float, service_us: float, value_bytes: int, depth: int) -
     curve = [cost.ops_per_s(int(d)) for d in depths]
     now, single = cost.ops_per_s(depth), cost.ops_per_s(1)
     ceiling = 1e6 / cost.service_us
+    rates = f"One at a time makes {quantity(single)} commands a second"
+    if depth > 1:
+        rates = f"{depth:,} at a time make {quantity(now)} commands a second; one at a time makes {quantity(single)}"
     return View(
         [
             Panel(
@@ -40,7 +43,6 @@ def pipelining(rtt_us: float, service_us: float, value_bytes: int, depth: int) -
                 marks=[Mark(ceiling, "limit of server and wire", vertical=False)],
             )
         ],
-        f"{depth:,} at a time make {quantity(now)} commands a second; one at a time makes {quantity(single)}; "
-        f"the network and the server allow {quantity(ceiling)}.",
+        f"{rates}; the network and the server allow {quantity(ceiling)}.",
         answer=now / single,
     )
