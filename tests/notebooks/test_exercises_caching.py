@@ -1,33 +1,22 @@
-"""The exercises can be solved from the chapter alone, and their checks tell right from wrong."""
+"""The exercises of caching can be solved from the chapter alone, and their checks tell right from wrong."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
-import jupytext
 import pytest
 
 from course import caching, workloads
-
-SOURCE = Path(__file__).resolve().parents[2] / "notebooks" / "05_caching.py"
+from tests.notebooks.exercises import check_cells, problems
 
 
 @pytest.fixture(scope="module")
 def chapter() -> dict[str, Any]:
-    """The names that the chapter's imports and its check cells define; nothing else is run."""
-    cells = [cell for cell in jupytext.read(SOURCE, fmt="py:percent").cells if cell.cell_type == "code"]
-    wanted = [cells[0], *(cell for cell in cells if "check" in cell.metadata.get("tags", ()))]
-    assert len(wanted) == 1 + 6
-    names: dict[str, Any] = {}
-    for cell in wanted:
-        # Without its last line, which checks what the learner has written.
-        definitions, _, _ = cell.source.partition("\n\nreport(")
-        exec(definitions, names)
-    return names
+    """What the chapter's imports and its check cells define."""
+    return check_cells("05_caching", exercises=6)
 
 
 class Lru:
@@ -149,11 +138,6 @@ def shortest_ttl() -> float:
             (low, middle) if caching.ttl_hit_ratio(rates, middle).fills_per_s <= 800 else (middle, high)
         )
     return high
-
-
-def problems(chapter: dict[str, Any], check: str, answer: object) -> list[str]:
-    found: Iterator[str] = chapter[check](answer)
-    return list(found)
 
 
 @pytest.mark.parametrize(
