@@ -13,14 +13,14 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from course import checks
-from course.sharding import MAX_NODES, Sharding, sharding
+from course.sharding import MAX_NODES, Jump, Maglev, Modulo, Rendezvous, Ring, Sharding, sharding
 
 MAX_ROWS = 1_000_000
 MAX_PAYLOAD = 10_000
@@ -102,6 +102,12 @@ def resize(rule: Sharding, nodes: int) -> Sharding:
         If a parameter is outside its range.
     """
     wanted = checks.integer("nodes", nodes, 1, MAX_NODES)
+    if isinstance(rule, Modulo | Ring | Jump | Rendezvous | Maglev):
+        # Where their keys are does not depend on how the nodes came.
+        fresh = range(max(rule.nodes) + 1, max(rule.nodes) + 1 + wanted - len(rule.nodes))
+        kept = sorted(rule.nodes)[:wanted]
+        names = tuple(node for node in rule.nodes if node in kept) + tuple(fresh)
+        return rule if names == rule.nodes else replace(rule, nodes=names)
     while len(rule.nodes) < wanted:
         rule = rule.add(max(rule.nodes) + 1)
     while len(rule.nodes) > wanted:

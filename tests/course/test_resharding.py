@@ -47,6 +47,11 @@ def test_resize(method: str, after: int) -> None:
     rule = r.resize(sharding(method, 5, keys=ROWS), after)
     assert sorted(rule.nodes) == list(range(after))
     assert r.resize(rule, after) is rule
+    step_by_step = sharding(method, 5, keys=ROWS)
+    for node in (5, 6) if after == 7 else (4, 3):
+        step_by_step = step_by_step.add(node) if after == 7 else step_by_step.remove(node)
+    keys = np.arange(ROWS)
+    assert np.array_equal(rule.locate(keys), step_by_step.locate(keys))
 
 
 @pytest.mark.parametrize("method", METHODS)
