@@ -47,7 +47,7 @@ class ReadCapacity:
 def read_capacity(
     replicas: int, node_capacity: float, writes_per_s: float, *, primary_reads: bool = True
 ) -> ReadCapacity:
-    """Reads per second that a primary and its replicas serve beside the writes.
+    """Find the reads per second that a primary and its replicas can serve beside the writes.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def read_capacity(
 
 
 def replicated_throughput(nodes: ArrayLike, node_capacity: float, write_share: float) -> Floats:
-    """Reads and writes per second that nodes serve if a fixed share of them are writes.
+    """Find the reads and writes per second that nodes can serve if a fixed share of them are writes.
 
     Parameters
     ----------

@@ -96,7 +96,7 @@ def _places(method: str, shards: int, keys: int) -> NDArray[np.int32]:
 
 
 def _requests(method: str, shards: int, popularity: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.bincount(_places(method, shards, popularity.size), popularity, shards)
+    return np.bincount(_places(method, shards, popularity.size), popularity, shards).astype(np.float64)
 
 
 @explorable(

@@ -56,7 +56,7 @@ def test_the_simulation_equals_its_slow_twin(rate: float, apply: float, delay: f
 
 
 def test_the_simulation_agrees_with_mm1() -> None:
-    rates = dict(writes_per_s=50.0, apply_per_s=100.0, network_ms=20.0)
+    rates = {"writes_per_s": 50.0, "apply_per_s": 100.0, "network_ms": 20.0}
     runs = [r.simulate_lag(**rates, writes=20_000, seed=seed) for seed in range(40)]
     means = [run.lag_ms.mean() for run in runs]
     error = np.std(means, ddof=1) / math.sqrt(len(means))
@@ -72,7 +72,7 @@ def test_the_simulation_agrees_with_mm1() -> None:
 
 
 def test_a_replica_that_applies_less_than_is_written_lags_without_bound() -> None:
-    rates = dict(writes_per_s=100.0, apply_per_s=80.0)
+    rates = {"writes_per_s": 100.0, "apply_per_s": 80.0}
     assert r.mean_lag_ms(**rates) == math.inf
     assert float(r.stale_share(1e6, **rates)) == 1
     run = r.simulate_lag(**rates, writes=100_000)
