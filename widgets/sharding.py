@@ -96,7 +96,7 @@ def _places(method: str, shards: int, keys: int) -> NDArray[np.int32]:
 
 
 def _requests(method: str, shards: int, popularity: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.bincount(_places(method, shards, popularity.size), popularity, shards)
+    return np.bincount(_places(method, shards, popularity.size), popularity, shards).astype(np.float64)
 
 
 @explorable(
@@ -123,7 +123,7 @@ def hot_shard(shards: int, zipf_s: float, keys: int, method: str, copies: int) -
         popularity = np.concatenate([popularity[1:], np.full(copies, hottest_key)])
     load = _requests(method, shards, popularity)
     held = np.bincount(_places(method, shards, popularity.size), minlength=shards) / popularity.size
-    numbers = np.unique(np.geomspace(2, 50, 14).round().astype(int))
+    numbers = np.arange(2, 51)
     hottest = [float(_requests(method, int(n), popularity).max()) for n in numbers]
     order = np.argsort(-load)
     ranks = np.arange(1, shards + 1)
