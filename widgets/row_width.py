@@ -49,7 +49,7 @@ def split(rows: int, hot_bytes: int, blob_bytes: int, blob_share: float, query: 
     else:
         what += f" The split reads less while fewer than {percent(now.break_even)} of the queries need the cold column."
     if model.table_pages(rows, (hot_bytes, blob_bytes)).overflow:
-        what += " What of so long a row does not fit into a leaf lies in overflow pages, which others need not read."
+        what += " What does not fit of so long a row lies in overflow pages, which a query for the hot columns skips."
 
     def ends(values: list[model.PagesPerQuery]) -> tuple[float, float]:
         low = min(min(one.wide, one.split) for one in values)
