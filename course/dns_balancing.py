@@ -18,7 +18,7 @@ TAKEOVERS = ("plain DNS", "DNS with health checks", "virtual address")
 #: Three failed checks, 10 s apart, as DNS services with health checks offer it.
 NOTICED_S = 30.0
 #: VRRP with its defaults: three advertisements of 1 s missed, and the skew of priority 100, (256 - 100)/256 s
-#: (RFC 9568, section 6.1).
+#: (RFC 5798, section 6.1).
 TAKEN_OVER_S = 3.0 + 156 / 256
 #: Clients that keep an address beyond its time to live let go of it after this long.
 HELD_S = 1_800.0
