@@ -110,9 +110,9 @@ def _requests(method: str, shards: int, popularity: NDArray[np.float64]) -> NDAr
     return np.bincount(_places(method, shards, popularity.size), popularity, shards).astype(np.float64)
 
 
-def _span(shares: NDArray[np.float64]) -> str:
+def _span(shares: NDArray[np.float64], what: str) -> str:
     low, high = percent(round(float(shares.min()), 6)), percent(round(float(shares.max()), 6))
-    return f"{low} each" if low == high else f"from {low} to {high}"
+    return f"{low} of the {what} each" if low == high else f"from {low} to {high} of the {what}"
 
 
 @explorable(
@@ -173,7 +173,7 @@ def hot_shard(shards: int, zipf_s: float, keys: int, method: str, copies: int) -
                 title="Do more shards help?",
             ),
         ],
-        f"The {shards} shards hold {_span(held)} of the keys, and get {_span(load)} of the requests. {bound}",
+        f"The {shards} shards hold {_span(held, 'keys')}, and get {_span(load, 'requests')}. {bound}",
         answer="It falls by less than a third" if doubled > at_ten * 2 / 3 else "It halves",
     )
 
