@@ -25,7 +25,7 @@ UNEQUAL = np.array([4.0, 1.0, 2.0, 0.5])
 
 def traffic(seed: int, requests: int, rate: float, balancers: int, homes: int) -> kernels.Traffic:
     rng = np.random.default_rng(seed)
-    return kernels.Traffic(
+    return kernels.new_traffic(
         np.cumsum(rng.standard_exponential(requests)) / rate,
         rng.pareto(2.2, requests) * 1.2,
         rng.integers(0, 2**64, requests, dtype=np.uint64),
