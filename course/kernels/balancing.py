@@ -318,11 +318,18 @@ def _serve_example() -> tuple[Any, ...]:
 
 @kernel(_serve_example)
 def serve(
-    traffic: Traffic, speeds: Floats, faults: Faults, journal: Journal, free: Floats, begin: int, end: int
+    traffic: Traffic,
+    speeds: Floats,
+    faults: Faults,
+    journal: Journal,
+    idle_from: Floats,
+    begin: int,
+    end: int,
 ) -> None:
     """Send every request through the queue of the server that was chosen for it."""
     arrive, work = traffic.arrive, traffic.work
     server, begins, ends = journal.server, journal.start, journal.finish
+    free = idle_from.copy()  # nothing else points into it, which the compiler makes use of
     if faults.kind.size == 0:
         for j in range(max(begin, 0), end):
             i = server[j]
@@ -341,6 +348,8 @@ def serve(
             begins[j] = start
             ends[j] = finish
             journal.failed[j] = failed
+    for i in range(free.size):
+        idle_from[i] = free[i]
 
 
 # --- policies that look at the servers ----------------------------------------------------------------------
@@ -477,9 +486,11 @@ def _informed(name: str, sampled: bool, weighed: bool) -> Callable[..., None]:
                     up[rotation.server[event]] = rotation.up[event]
                     event += 1
                 in_rotation = _in_rotation(up, alive)
-                listed[:] = False
-                for k in range(in_rotation):
-                    listed[alive[k]] = True
+                if sampled:
+                    for i in range(n):
+                        listed[i] = False
+                    for k in range(in_rotation):
+                        listed[alive[k]] = True
 
             told = math.floor(now / refresh) * refresh if refresh > 0.0 else now
             if told > refreshed and (not sampled or policy != POWER_OF_TWO or refresh > 0.0):
@@ -506,8 +517,12 @@ def _informed(name: str, sampled: bool, weighed: bool) -> Callable[..., None]:
                         memory = (ledger[0, i] >> _COUNT) / knowledge.memory_slots
                         score[i] = max(busy_share[i], min(1.0, memory))
                 if refresh > 0.0:
-                    seen[:] = ledger
-                    seen_response[:] = response
+                    # Element by element: an assignment of whole arrays is twenty times the machine code.
+                    for r in range(ledger.shape[0]):
+                        for i in range(n):
+                            seen[r, i] = ledger[r, i]
+                            if weighed:
+                                seen_response[r, i] = response[r, i]
 
             if sampled and policy == POWER_OF_TWO:
                 k = _scaled(pick[j] & _LOW, in_rotation)
