@@ -637,7 +637,7 @@ def black_hole(
                     line(
                         edges,
                         np.append(share, share[-1]),
-                        "to the broken server",
+                        "the broken server",
                         step=True,
                         color=1,
                     )
