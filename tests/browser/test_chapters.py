@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 from typing import Any
 
 import pytest
@@ -19,20 +19,12 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator
 
 from tests.browser.conftest import BUILD, Server
-from tests.browser.lab import Section, Visit, visit
+from tests.browser.lab import FLOOR, Section, Visit, p95, visit
 
 pytestmark = pytest.mark.needs("chromium")
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 CHAPTERS = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
-
-#: The least that an answer from Python can cost, measured on the chapter's own page.
-FLOOR = """import ipywidgets
-slider, label = ipywidgets.IntSlider(value=50, max=100), ipywidgets.Label("50")
-slider.add_class("floor-slider")
-label.add_class("floor-label")
-slider.observe(lambda change: setattr(label, "value", str(change["new"])), "value")
-ipywidgets.VBox([slider, label])"""
 
 
 @dataclass
@@ -347,10 +339,6 @@ def to_and_fro(slider: Locator) -> tuple[str, ...]:
     """Return four keys that all move a slider, also one that stands at its end."""
     at_end = slider.evaluate("(node) => node.max !== undefined && node.value === node.max")
     return (("ArrowLeft", "ArrowRight") if at_end else ("ArrowRight", "ArrowLeft")) * 2
-
-
-def p95(values: list[float]) -> float:
-    return quantiles(values, n=20, method="inclusive")[-1]
 
 
 def test_keeps_to_this_machine(chapter: Chapter) -> None:
