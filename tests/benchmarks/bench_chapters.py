@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -22,8 +21,8 @@ from tests.benchmarks import Row
 from tests.browser.lab import FLOOR, Section, Visit, browser, lab_server, p95, visit
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
-#: Keys that an explorable gets in a row, then the floor.
-KEYS, FLOOR_KEYS = 8, 4
+#: Keys that an explorable or the floor gets in a row, and how many explorables stand between two turns of the floor.
+KEYS, FLOOR_AFTER = 6, 3
 #: What an explorable may take, in times of the floor (95th percentile).
 LIMIT = 1.5
 
@@ -38,29 +37,29 @@ WATCH_PLOTLY = """() => {
 }"""
 #: What arrow keys can move, the best first.
 MOVABLE = (".sdw-control:not(.sdw-timeline) input[type=range]", ".sdw-timeline input[type=range]", "select")
-#: Where a slider or a choice stands, and where it ends.
-PLACE = """(node) => node.matches('select') ? [node.selectedIndex, node.options.length - 1]
-    : [Number(node.value), Number(node.max)]"""
+#: Where a slider or a choice stands and where it ends; what the last redraw took in the kernel and in plotly.
+STATE = """(node) => [
+    ...(node.matches('select') ? [node.selectedIndex, node.options.length - 1] : [node.value, node.max]),
+    node.closest('.sdw').dataset.kernelMs, globalThis.drawing ?? 0].map(Number)"""
 
 
 class Presses:
-    """Keys pressed on one control, and what they cost (ms)."""
+    """Keys pressed on one control, and how long each took until its answer was on the screen (ms)."""
 
     def __init__(self, page: Visit, control: Locator, watched: Locator) -> None:
         self.page, self.control, self.watched = page, control, watched
         self.times: list[float] = []
 
-    def keys(self) -> Iterator[str]:
-        yield from ("ArrowRight", "ArrowLeft") * (FLOOR_KEYS // 2)
+    def block(self, keys: int = KEYS) -> None:
+        for key in ("ArrowRight", "ArrowLeft") * (keys // 2):
+            self.press(key)
 
-    def block(self) -> None:
-        for key in self.keys():
-            self.times.append(self.page.latency(self.control, self.watched, key))
-            self.note()
-            self.page.page.wait_for_timeout(30)
+    def forget(self) -> None:
+        self.times.clear()
 
-    def note(self) -> None:
-        """Look at what one key left behind."""
+    def press(self, key: str) -> None:
+        self.times.append(self.page.latency(self.control, self.watched, key))
+        self.page.page.wait_for_timeout(30)
 
 
 class Answers(Presses):
@@ -69,24 +68,27 @@ class Answers(Presses):
     def __init__(self, page: Visit, section: Section) -> None:
         found = (section.root.locator(kind) for kind in MOVABLE)
         super().__init__(page, next(control.first for control in found if control.count()), section.plot)
-        self.section = section
+        self.name, self.section = section.name, section
         self.kernel: list[float] = []
         self.drawing: list[float] = []
-        self.on = True
-
-    def keys(self) -> Iterator[str]:
-        self.section.show()
         choice = self.control.evaluate("(node) => node.matches('select')")
-        forward, back = ("ArrowDown", "ArrowUp") if choice else ("ArrowRight", "ArrowLeft")
-        for _ in range(KEYS):
-            at, last = self.control.evaluate(PLACE)
-            self.on = at < last if self.on else at == 0
-            yield forward if self.on else back
+        self.on, self.back = ("ArrowDown", "ArrowUp") if choice else ("ArrowRight", "ArrowLeft")
+        self.forward = True
 
-    def note(self) -> None:
-        self.section.settle()
-        self.kernel.append(float(self.section.root.get_attribute("data-kernel-ms") or "nan"))
-        self.drawing.append(float(self.page.page.evaluate("() => globalThis.drawing")))
+    def forget(self) -> None:
+        super().forget()
+        self.kernel.clear()
+        self.drawing.clear()
+
+    def block(self, keys: int = KEYS) -> None:
+        self.section.show()
+        at, last, *_ = self.control.evaluate(STATE)
+        for _ in range(keys):
+            self.forward = at < last if self.forward else at == 0
+            self.press(self.on if self.forward else self.back)
+            at, last, kernel, drawing = self.control.evaluate(STATE)
+            self.kernel.append(kernel)
+            self.drawing.append(drawing)
 
 
 def measure_chapter(path: Path, rounds: int, folder: Path, base: str, chromium: Browser) -> list[Row]:
@@ -104,18 +106,19 @@ def measure_chapter(path: Path, rounds: int, folder: Path, base: str, chromium: 
         floor = Presses(
             page, page.page.locator(".floor-slider .noUi-handle"), page.page.locator(".floor-label")
         )
+        # The first keys pay for what is loaded and compiled on first use.
         for presses in (*explorables, floor):
-            # The first key of all pays for what is loaded and compiled on first use.
-            presses.block()
-            presses.times.clear()
+            presses.block(2)
+            presses.forget()
         for _ in range(rounds):
-            for one in explorables:
+            for number, one in enumerate(explorables):
+                if number % FLOOR_AFTER == 0:
+                    floor.block()
                 one.block()
-                floor.block()
         page.close_kernels()
     return [
         {
-            "name": f"{path.stem}: {one.section.name}, key press to redrawn, p95",
+            "name": f"{path.stem}: {one.name}, key press to redrawn, p95",
             "peer": "bare IntSlider to Label on this page",
             "our_rate": p95(one.times),
             "peer_rate": p95(floor.times),
