@@ -35,13 +35,11 @@
 
 # %%
 import ast
-import inspect
 import itertools
 import json
 import sqlite3
 import time
 import zlib
-from math import factorial
 from pathlib import Path
 
 import msgpack
@@ -1232,3 +1230,816 @@ assert up < pooled < split
 # another; now you can say how much.
 #
 # *To here: 140 min.*
+
+# %% [markdown] covers=["1.4"]
+# ## 1.4 Five metrics, and what each is a property of
+#
+# From the log of one server (when each request came, when its service began, when it left) the first three can be
+# computed. Nobody can compute the last two from it, and that is the most important thing to know about them:
+
+# %%
+log = queueing.event_log(queueing.draw(10_000, seed=7), 80, 100)
+response_ms = (log.depart_s - log.arrive_s) * 1e3
+span_s = log.depart_s[-1]
+print(f"latency: P50 {np.percentile(response_ms, 50):.0f} ms, P99 {np.percentile(response_ms, 99):.0f} ms")
+print(f"throughput: {response_ms.size / span_s:.1f} requests/s over {span_s:.0f} s")
+print(f"availability: {(response_ms < 200).mean():.2%} were answered within 200 ms")
+
+# %% [markdown]
+# Latency belongs to a **request**, throughput and availability to a **window**. Consistency belongs to a **history**: to
+# what several clients saw, in which order. Durability belongs to a **crash** that has not happened yet. No dashboard shows
+# the last two. You get them by argument, and you check them by breaking things.
+
+# %% [markdown] covers=["1.4.1"] errata=["E14"]
+# ### 1.4.1 Latency
+#
+# A packet from London to New York, 5,570 km. You buy ten times the bandwidth. How much sooner does it arrive?
+
+# %%
+widgets.network_latency.where_the_ms_go()
+
+# %% [markdown]
+# Not noticeably. What the way takes is the sum of four times, and bandwidth is in one of them:
+#
+# $$ \underbrace{\frac{\text{distance}}{\text{speed in the medium}}}_\text{propagation} +
+#    \underbrace{\frac{\text{bits}}{\text{bandwidth}}}_\text{transmission} +
+#    \underbrace{\text{waiting in routers}}_\text{queueing} +
+#    \underbrace{\text{looking at it}}_\text{processing} $$
+#
+# For a small packet over a long way the first is everything. It falls only if you move closer, which is what a CDN does,
+# or ask less often: a new HTTPS connection takes two to three round trips before the first byte of an answer, and a page
+# that asks in sequence pays each one again.
+#
+# > **The guide divides** the distance by the speed of light. That is the speed in a vacuum. In glass it is about two thirds
+# > of that (Kurose and Ross, *Computer Networking*, chapter 1), and the fibre does not go straight:
+
+# %%
+distance_km, light_km_s = 5_570, 299_792.458
+for medium, share in (("vacuum", 1), ("fibre", 2 / 3)):
+    one_way_ms = distance_km / (light_km_s * share) * 1e3
+    print(f"{medium:7}: {one_way_ms:.1f} ms one way, {2 * one_way_ms:.1f} ms there and back")
+
+# %% [markdown]
+# ### The slowest of many
+#
+# Now inside the data centre, where distance is nothing. Your request asks a hundred servers at once and needs all answers.
+# Each is slow, above its P99, one time in a hundred. How many of *your* requests are slow?
+
+# %%
+widgets.queueing.fan_out()
+
+# %% [markdown]
+# Nearly two thirds. With $n$ independent calls all must be quick, $P = 1 - 0.99^n$, and your median is worse than *their*
+# P99 from about seventy on (Dean and Barroso, *The Tail at Scale*, CACM 2013). The P99 of the parts is the everyday of the
+# whole: that is why large sites care about the P99.9 of a single server.
+
+# %% tags=["conclusion"]
+part = queueing.mm1(70, 100)
+for calls in (1, 10, 69, 100):
+    print(
+        f"{calls:3} calls: {queueing.fan_out_slow_share(calls, 99):3.0%} meet a slow one, "
+        f"median {queueing.fan_out_percentile(part.response_percentile, calls, 50) * 1e3:3.0f} ms, "
+        f"P99 {queueing.fan_out_percentile(part.response_percentile, calls, 99) * 1e3:3.0f} ms"
+    )
+slowest = np.random.default_rng(seed).exponential(part.response_s, (customers // 100, 100)).max(axis=1)
+met = (slowest > part.response_percentile(99)).mean()
+assert abs(met - 0.634) < 5 * np.sqrt(0.634 * 0.366 / slowest.size)
+
+# %% [markdown]
+# It breaks where the calls are not independent: if all are slow together, because of one switch or one garbage collection
+# schedule, fewer requests are hit, and harder.
+#
+# *To here: 150 min.*
+
+# %% [markdown] covers=["1.4.2"] errata=["E15"]
+# ### 1.4.2 Throughput
+#
+# One request alone takes 10 ms. You send from 50 workers, each of which waits for its answer and asks again at once. How
+# many requests a second?
+
+# %%
+widgets.queueing.closed_system()
+
+# %% [markdown]
+# > **The guide's formula**, workers over average latency, says $50/0.010 = 5{,}000$. The truth is 100: there is one server, it
+# > needs 10 ms each, and fifty workers only make a line in front of it. The formula is Little's law and therefore right,
+# > *if* the latency is the one measured at that load: it is 500 ms by then, and $50/0.5 = 100$. What cannot be done is put
+# > the latency of an idle system in. With a **think time** $Z$ between an answer and the next question (Lazowska and others,
+# > *Quantitative System Performance*, 1984):
+# >
+# > $$ X = \frac{N}{R + Z} \;\le\; \min\left(\frac{N}{S+Z}, \frac1S\right) $$
+
+# %% tags=["conclusion"]
+for think_ms in (0, 490):
+    exact = queueing.closed_queue(50, think_ms / 1e3, 0.01)
+    measured = queueing.simulate_closed(50, think_ms / 1e3, 0.01, answers=customers, seed=seed)
+    x, r = exact.throughput[-1], exact.response_s[-1]
+    print(
+        f"50 workers, think time {think_ms:3} ms: {x:5.1f} requests/s (simulated {measured.throughput:.1f}), "
+        f"response {r * 1e3:.0f} ms; N/(R + Z) = {50 / (r + think_ms / 1e3):.1f}"
+    )
+    # Answers come one service time apart, at worst: the error of a mean of exponential times.
+    assert abs(measured.throughput / x - 1) < 5 / np.sqrt(customers)
+
+# %% [markdown]
+# Between the two bounds lies a knee, at $(S+Z)/S$ workers. Below it more workers buy throughput; above it they buy waiting.
+# A thread pool set to 200 "to be safe" is a queue that you built yourself.
+
+# %% [markdown] covers=["1.4.3"] errata=["E16"]
+# ### 1.4.3 Availability of a whole
+#
+# Back to the page with thirty services. In **series**, where all are needed, availabilities multiply; in **parallel**, where
+# any one will do, *un*availabilities do:
+#
+# $$ A_\text{series} = \prod A_i, \qquad A_\text{parallel} = 1-\prod (1-A_i) $$
+#
+# So give each service a second copy, and each is down a thousandth of a thousandth of the time. What is left of the 259
+# hours?
+
+# %%
+widgets.availability.redundancy()
+
+# %% [markdown] errata=["E16"]
+# > **The guide states** both formulas without a condition. The condition is that failures are **independent** and that the
+# > switch always works. Two copies with the same bug, the same certificate that runs out on Sunday, or the same
+# > configuration pushed to both, are one copy. The standard way to say it (the $\beta$ factor of IEC 61508-6) is that a
+# > share $\beta$ of a unit's failures takes all units at once. And a switch notices a failure with a probability below one,
+# > the **coverage**:
+
+# %% tags=["conclusion"]
+page = {}
+for name, copies, beta, coverage in (
+    ("one copy of each", 1, 0, 1),
+    ("two, independent", 2, 0, 1),
+    ("two, a tenth of the failures in common", 2, 0.1, 1),
+    ("two, and one switch in twenty fails", 2, 0, 0.95),
+):
+    one = availability.redundant(0.999, copies, common_cause=beta, coverage=coverage)
+    page[name] = availability.downtime_h(one**30)
+    print(f"{name:39} {page[name]:6.2f} h down a year")
+triple, common = (availability.redundant(0.9, 3, common_cause=beta) for beta in (0, 0.1))
+print(f"three parts that are up 90 %: {triple:.3f}; with a tenth in common {common:.3f}")
+run = availability.simulate(90, 10, units=3, common_cause=0.1, years=years // 4, seed=seed)
+assert abs(run.availability - common) < 5 * run.availability_error
+assert page["two, a tenth of the failures in common"] > 50 * page["two, independent"]
+
+# %% [markdown]
+# A hundred times worse than the formula promises, from a tenth in common. The third copy is hardly worth drawing then:
+# what helps is to make the copies *different*, in place, in time of deployment, in who can break them. So ask of every
+# redundant pair in a design: what do they share?
+#
+# *To here: 162 min.*
+
+# %% [markdown] covers=["1.4.4"] errata=["E17", "E18", "E19"]
+# ### 1.4.4 Consistency
+#
+# Ann changes her name from 0 to 1, and is told "done". A second later Bob opens her page, and sees 0. Is that allowed?
+# It depends on a promise that can be written down, and checked, in twenty lines. A **history** is what each client did, when
+# it asked and when the answer came:
+
+
+# %%
+def explains(order):
+    """Whether one after the other, on one copy, these operations give these answers."""
+    value = 0
+    for operation in order:
+        if operation["kind"] == "write":
+            value = operation["value"]
+        elif operation["value"] != value:
+            return False
+    return True
+
+
+def real_time(a, b):
+    return a["end"] < b["start"]
+
+
+def same_client(a, b):
+    return a["client"] == b["client"] and a["start"] < b["start"]
+
+
+def allowed(history, must_precede):
+    """Whether some order explains the history and keeps what must come before what."""
+    return any(
+        explains(order)
+        and not any(must_precede(b, a) for a, b in itertools.combinations(order, 2))
+        for order in itertools.permutations(history)
+    )
+
+
+def linearizable(history):
+    return allowed(history, real_time)
+
+
+def sequentially_consistent(history):
+    return allowed(history, same_client)
+
+
+# %% [markdown]
+# **Linearizable** (Herlihy and Wing, 1990): each operation seems to happen at one instant between question and answer, so
+# what ended before another began comes before it. **Sequentially consistent**: there is one order too, but only each client's
+# own order must be kept, not the clock's. **Eventually consistent**: if the writing stops, all copies come to agree, and
+# until then nothing is promised. Three copies; a write arrives at each after its own delay and is confirmed when enough have
+# it; a read asks some of them and takes the newest:
+
+
+# %%
+def operation(client, kind, value, start, end):
+    return {"client": client, "kind": kind, "value": value, "start": start, "end": end}
+
+
+def replicated(delays_ms, confirmed_by, reads):
+    """A write at 0 ms, and reads (client, time, copies asked), as clients see them."""
+    done = sorted(delays_ms)[confirmed_by - 1]
+    history = [operation("Ann", "write", 1, 0, done)]
+    for client, at, copies in reads:
+        seen = max(int(delays_ms[copy] <= at) for copy in copies)
+        history.append(operation(client, "read", seen, at, at + 1))
+    return history
+
+
+delays = [5, 20, 500]
+cases = {
+    "confirmed by one, Bob reads another": replicated(delays, 1, [("Bob", 10, [1])]),
+    "confirmed by two, Bob asks any two": replicated(delays, 2, [("Bob", 30, [1, 2])]),
+    "confirmed by all, Bob reads during it": replicated(delays, 3, [("Bob", 30, [2])]),
+    "Bob reads twice, from two copies": replicated(delays, 1, [("Bob", 10, [0]), ("Bob", 15, [1])]),
+}
+pd.DataFrame(
+    {
+        name: {
+            "Bob sees": ", ".join(str(one["value"]) for one in history[1:]),
+            "linearizable": "yes" if linearizable(history) else "no",
+            "sequentially consistent": "yes" if sequentially_consistent(history) else "no",
+        }
+        for name, history in cases.items()
+    }
+).T
+
+# %% [markdown] errata=["E17"]
+# > **The guide says** that strong consistency is when all nodes see the same data immediately, all replicas changed at once.
+# > No system does that, and none has to. In the second line the third copy is half a second behind, so the copies *differ*, and
+# > the history is linearizable all the same: a promise about what clients can **observe**, not about what replicas hold. (Raft
+# > works like that: a majority suffices.) The first line shows what the guide's definition of the two models leaves out, the
+# > clock: the stale read is fine sequentially, as if Bob had asked earlier, and not linearizable, because Ann had already been
+# > told. The last line is neither: Bob saw time run backwards.
+
+# %% tags=["conclusion"]
+verdicts = [(linearizable(h), sequentially_consistent(h)) for h in cases.values()]
+assert verdicts == [(False, True), (True, True), (True, True), (False, False)]
+# Any two of three share a copy that has the write: for random delays too.
+rng = np.random.default_rng(seed)
+for _ in range(200):
+    delays_ms = rng.exponential(50, 3).tolist()
+    done = sorted(delays_ms)[1]
+    reads = [("Bob", at, rng.permutation(3)[:2]) for at in done + rng.exponential(20, 3)]
+    assert linearizable(replicated(delays_ms, 2, reads))
+print("200 random histories, written to two of three and read from two of three: all linearizable")
+
+# %% [markdown]
+# (One write, and reads after it. With reads *during* the write two of three do not suffice, unless a reader also repairs
+# what it saw: Attiya, Bar-Noy and Dolev, JACM 1995.)
+#
+# > **The guide's CAP theorem**: C is that all nodes see the same data, A that the system remains operational, and of C, A and
+# > P you may have two. The theorem (Gilbert and Lynch, 2002) is about narrower things. **C** is linearizability. **A** is that
+# > *every* request to a node that has not failed gets an answer that is no error. **P** is that messages may be lost. A system
+# > that is up 99.999 % of the time can be unavailable in that sense, and P is not yours to give up: networks lose messages. Two
+# > copies, cut off from each other from 10 to 60 ms. Ann writes on the left at 20; Bob reads on the right at 30 and at 70:
+
+
+# %% tags=["conclusion"]
+def partitioned(policy):
+    """Answers of two copies of which the right one is cut off from 10 to 60 ms."""
+    history, answered = [operation("Ann", "write", 1, 20, 21)], 0
+    for at in (30, 70):
+        cut = 10 <= at < 60
+        if cut and policy == "refuse":
+            continue
+        start, end = at, at + 1
+        if cut and policy == "wait":
+            end = 61
+        value = 0 if cut and policy == "answer" else 1
+        answered += 1
+        history.append(operation("Bob", "read", value, start, end))
+    return answered, history
+
+
+promises = {}
+for policy in ("answer", "refuse", "wait"):
+    answered, history = partitioned(policy)
+    promises[policy] = linearizable(history)
+    slowest = max(one["end"] - one["start"] for one in history)
+    print(
+        f"the right copy will {policy:7}: {answered} of 2 reads answered, the slowest after {slowest} ms; "
+        f"linearizable: {'yes' if promises[policy] else 'no'}"
+    )
+assert promises == {"answer": False, "refuse": True, "wait": True}
+
+# %% [markdown]
+# > During the cut you choose, request by request: answer and be possibly wrong, or refuse. (To wait is to refuse slowly: if the
+# > cut never heals, no answer comes.) Outside of a cut you have both, and pay for C with round trips instead.
+#
+# > **The guide uses** the word consistency for three things and does not tell them apart. In **ACID** it means that your
+# > application's *invariants* hold, such as "no account below zero". In **CAP** it means linearizability. In *eventual
+# > consistency* it means that copies **converge**. They are independent. Below two copies of an account of 100 accept a
+# > withdrawal of 100 each, and then exchange what happened:
+
+# %% tags=["conclusion"]
+left, right = [100, -100], [100, -100]  # each saw 100, and allowed one withdrawal
+merged = sorted(left + right[1:]), sorted(right + left[1:])
+converged = merged[0] == merged[1]
+balance = sum(merged[0])
+print(f"converged: {converged}; balance on both sides: {balance}")
+
+account = sqlite3.connect(":memory:")
+account.execute("CREATE TABLE account (balance INTEGER CHECK (balance >= 0))")
+account.execute("INSERT INTO account VALUES (100)")
+for _ in range(2):
+    try:
+        account.execute("UPDATE account SET balance = balance - 100")
+        print("withdrawn")
+    except sqlite3.IntegrityError as error:
+        print(f"refused: {error}")
+[(kept,)] = account.execute("SELECT balance FROM account")
+assert converged and balance < 0 <= kept
+
+# %% [markdown]
+# > Convergence without the invariant on the left; the invariant, by having *one* copy decide, on the right. If somebody asks you
+# > for consistency, ask back: which?
+
+# %% [markdown] covers=["1.4.5"]
+# ### 1.4.5 Durability
+#
+# "Saved" means that it survives. What does it have to survive: the end of your process, the end of the operating system, of the
+# disk, of the building? **ACID** promises four things, *atomicity* (all or nothing), *consistency* (see above), *isolation* (as
+# if nobody else were there) and *durability*, and a single file gives you the first and the last: the **write-ahead log**. What
+# is to be done is written there, and forced to disk, before it is done and before anybody is told. After a crash the log is
+# read from the start.
+#
+# A log in memory is a thousand times quicker to write than one that is forced to disk with `fsync`. If you leave the force
+# out: how many confirmed writes does a power failure take?
+
+# %%
+widgets.write_ahead_log.crash()
+
+# %% [markdown]
+# WAL-PROSE
+#
+# A log on one disk survives a crash and not the disk. Copies survive the disk. If the copy is told *after* the client
+# (asynchronous replication), a failover loses what was on the way: write rate times lag. If it is told before, every write
+# waits for it. And no copy survives a mistake, because it repeats the mistake at once: for `DELETE` without `WHERE` there
+# are **backups**, and only those that somebody has restored count.
+
+# %%
+for lag_s in (0.05, 2, 60):
+    lost = queueing.littles_law(500, lag_s)
+    print(f"500 writes/s, copy {lag_s:5.2f} s behind: a failover loses about {lost:6,.0f} confirmed writes")
+print(f"500 writes/s, backup every night: {500 * 86_400 / 2:,.0f} on average")
+
+# %% [markdown]
+# *To here: 175 min.*
+#
+# ## A decision
+#
+# A photo service. Five million people a day look at forty photos each and one in five adds one. The product manager wants it
+# "fast and always on". You have an hour.
+#
+# **First the requirements**, as they can be missed: *in every ten minutes 99 % of the page requests within 200 ms at the load
+# balancer; 99.9 % of the requests of each 30 days answered; no confirmed photo lost with one data centre.* The first and the
+# second come back to you in a moment, the third is a number of copies.
+#
+# **Then the numbers**, with the spread of what you do not know:
+
+# %%
+photos = capacity.Assumptions(
+    users=capacity.LogNormal(3e6, 8e6),
+    requests_per_user=capacity.LogNormal(25, 65),
+    peak_factor=capacity.Triangular(2, 3, 5),
+    reads_per_write=200,
+    response_bytes=200e3,
+    overhead=0.05,
+    server_rps=100,
+)
+sized = capacity.estimate(photos, seed=seed)
+pd.DataFrame(sized.rows(keys=("mean_rps", "peak_rps", "peak_writes", "outgoing")))[
+    ["quantity", "P10", "P50", "P90", "unit"]
+].round(1)
+
+# %% [markdown]
+# **Then the servers.** Not by "70 % busy": by the requirement. A request takes 10 ms of work; half of the 200 ms belong to the
+# network and the database; so the P99 of the service is 100 ms, at the P90 of the peak, and with one of three zones gone.
+
+
+# %%
+def servers_for(rate, p99_s, service_rate=100):
+    """The fewest servers with one queue whose P99 stays below a target."""
+    servers = int(rate // service_rate) + 1
+    while queueing.mmc(rate, service_rate, servers).response_percentile(99) > p99_s:
+        servers += 1
+    return servers
+
+
+peak_rps = round(sized["peak_rps"].p90)
+exactly = servers_for(peak_rps, 0.1)
+margin = servers_for(1.1 * peak_rps, 0.1)
+print(f"{exactly} servers meet it exactly, {margin} with a tenth more requests")
+fleet = 3 * -(-margin // 2)
+for name, number in (("all three zones", fleet), ("one zone gone", fleet * 2 // 3)):
+    queue = queueing.mmc(peak_rps, 100, number)
+    print(
+        f"{name:15}: {number} servers, {queue.utilisation:.0%} busy, "
+        f"P99 {queue.response_percentile(99) * 1e3:.0f} ms"
+    )
+
+# %% [markdown]
+# So large a pool meets its P99 at 99 % busy, by the formula. Nobody runs one there: one per cent more and there is no steady
+# state at all. Hence the tenth on top. And the *zone* decides the number more than the queue does: on an ordinary day a third
+# of what you rent is waiting for a disaster.
+#
+# **Then the nines.** Everything a page needs, in series; what each is up is an assumption, and its origin stands beside it:
+
+# %%
+chain = {
+    "load balancer": (0.9999, "promise of the provider"),
+    "service, two of three zones": (
+        availability.redundant(0.999, 3, needed=2, common_cause=0.05),
+        "a zone is up 99.9 %, 5 % in common",
+    ),
+    "database, primary alone": (availability.availability(2_000, 4), "fails 4 times a year, 4 h"),
+    "database, with a standby": (
+        availability.redundant(availability.availability(2_000, 4), 2, common_cause=0.05, coverage=0.95),
+        "5 % in common, 95 % of the switches work",
+    ),
+    "photo store": (0.9995, "promise of the provider"),
+}
+table = pd.DataFrame(
+    {
+        name: {"up": f"{up:.3%}", "minutes in 30 days": round((1 - up) * 43_200, 1), "because": why}
+        for name, (up, why) in chain.items()
+    }
+).T
+for standby in ("primary alone", "with a standby"):
+    parts = [up for name, (up, _) in chain.items() if "database" not in name or standby in name]
+    whole = availability.series(parts)
+    print(f"database {standby:14}: {whole:.3%}, {(1 - whole) * 43_200:.0f} of the 43.2 minutes allowed")
+table
+
+# %% [markdown]
+# The single database alone breaks the promise; the standby keeps it, barely, and the largest part left is the store that you
+# do not own. That is fine if a cache in front still shows the popular photos while it is down.
+#
+# **Then the bill.** Prices are round assumptions: 0.10 for an hour of a server, 0.02 to keep a gigabyte for a month, 0.05 to send
+# one. Photos of 2 MB are kept in three copies, for a year so far, and shown at 200 kB:
+
+
+# %%
+def monthly_bill(users=5e6, views=40, shown_bytes=200e3, photo_bytes=2e6, copies=3, servers=fleet):
+    return {
+        "servers": servers * 0.10 * 24 * 30,
+        "storage": users * 0.2 * 365 * photo_bytes * copies / 1e9 * 0.02,
+        "sending": users * views * 30 * shown_bytes / 1e9 * 0.05,
+    }
+
+
+base = monthly_bill()
+changes = {
+    "as planned": base,
+    "a third fewer servers (no zone to spare)": monthly_bill(servers=fleet * 2 // 3),
+    "two copies instead of three": monthly_bill(copies=2),
+    "shown at 100 kB": monthly_bill(shown_bytes=100e3),
+}
+bills = pd.DataFrame(changes).T
+bills["together"] = bills.sum(axis=1)
+bills["saved"] = 1 - bills["together"] / bills["together"].iloc[0]
+bills.style.format("{:,.0f}").format("{:.0%}", subset=["saved"])
+
+# %% [markdown]
+# Here is the point of the hour. Everything up to now was about the servers, and they are a seventh of the bill. The largest lever
+# in the design is the *image format*. It costs no nine and no millisecond; it makes pages quicker. You would not have found it by
+# drawing boxes.
+#
+# **Last, what could be wrong.** The requests may come in worse bunches than Poisson's. The one guess that everything hangs on is
+# views a person, so measure that first. And nobody has asked yet what happens when a user deletes a photo that three copies, a
+# CDN and a backup hold, which in Europe is a requirement.
+
+# %% [markdown]
+# ## Check yourself
+
+# %%
+widgets.check_yourself("fundamentals")
+
+# %% [markdown]
+# ## Exercises
+#
+# Write your answer into each cell, run it, then run the folded cell below it: it says "right", or the first thing that is
+# not. The hints climb: what is asked again, an idea, half a solution.
+#
+# ### 1 · Compute: how quick a repair?
+#
+# A service fails every `mttf_h` hours of running. Return the mean time to repair, in hours, that gives it so many nines. For
+# three nines and 999 hours it is 1 hour; `nines` may be a fraction: 2.3 nines are an unavailability of $10^{-2.3}$.
+
+
+# %%
+def mttr_for(nines: float, mttf_h: float) -> float | None:
+    return None  # your code
+
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>What is the availability, if there are so many nines?</details>
+# <details><summary>Hint 2</summary>Availability is MTTF / (MTTF + MTTR). Solve it for MTTR.</details>
+# <details><summary>Hint 3</summary>Unavailability over availability is MTTR / MTTF.</details>
+
+
+# %% jupyter={"source_hidden": true} tags=["check"]
+def report(name, problems):
+    """Say what is right, or the first thing that is not."""
+    print(f"{name}: {problems[0]}" if problems else f"{name}: right")
+
+
+def check_mttr_for(function):
+    for nines, mttf_h in ((3, 999), (4, 720), (1, 9), (2.3, 100)):
+        got = function(nines, mttf_h)
+        if got is None:
+            yield "not written yet"
+        elif not got > 0:
+            yield f"mttr_for({nines}, {mttf_h}) gives {got:g}: a repair takes some time"
+        else:
+            reached = availability.nines(availability.availability(mttf_h, got))
+            if not np.isclose(reached, nines):
+                yield f"mttr_for({nines}, {mttf_h}) gives {got:.4g} h: those are {reached:.3f} nines"
+
+
+report("1", list(check_mttr_for(mttr_for)))
+
+# %% [markdown]
+# ### 2 · Build: a percentile
+#
+# Return the smallest of the times that at least `percent` per cent of all times do not exceed (the *nearest rank*), for a
+# `percent` from 1 to 100. For `[5, 1, 9, 7]` the P50 is 5 and the P51 is 7. Leave the list as it is.
+
+
+# %%
+def percentile(times: list[float], percent: int) -> float | None:
+    return None  # your code
+
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>In ascending order, how many times must stand at or before the answer?</details>
+# <details><summary>Hint 2</summary>That many is <code>percent * len(times) / 100</code>, rounded <em>up</em>.</details>
+# <details><summary>Hint 3</summary>The first of the list has index 0; <code>-(-a // b)</code> rounds a / b up, without
+# floating point.</details>
+
+
+# %% jupyter={"source_hidden": true} tags=["check"]
+def check_percentile(function):
+    rng = np.random.default_rng(3)
+    for size in (4, 1, 7, 100, 250):
+        times = [5, 1, 9, 7] if size == 4 else rng.integers(0, 1_000, size).tolist()
+        for percent in (50, 51, 1, 7, 29, 95, 99, 100):
+            given = list(times)
+            got = function(given, percent)
+            asked = f"P{percent} of " + (f"{times}" if size < 9 else f"{size} times")
+            if got is None:
+                yield "not written yet"
+            elif given != times:
+                yield "the list that was given has changed"
+            elif got not in times:
+                yield f"{asked} gives {got}, which is none of the times"
+            elif 100 * sum(one <= got for one in times) < percent * size:
+                yield f"{asked} gives {got}: fewer than {percent} % do not exceed it"
+            elif 100 * sum(one < got for one in times) >= percent * size:
+                yield f"{asked} gives {got}: a smaller one would do"
+            else:
+                continue
+            return
+
+
+report("2", list(check_percentile(percentile)))
+
+# %% [markdown]
+# ### 3 · Build: who has to wait?
+#
+# Return the probability that a request has to wait in M/M/c, with `load` the arrival rate times the service time (in
+# *erlangs*), below `servers`. From any textbook, with $a$ the load and $\rho = a/c$:
+#
+# $$ C(c, a) = \frac{\dfrac{a^c}{c!\,(1-\rho)}}{\displaystyle\sum_{k=0}^{c-1}\frac{a^k}{k!} + \frac{a^c}{c!\,(1-\rho)}} $$
+#
+# For one server it is $\rho$. It must also work for 500 servers.
+
+
+# %%
+def erlang_c(servers: int, load: float) -> float | None:
+    return None  # your code
+
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>Write it down as it stands and try 500 servers. What is too large?</details>
+# <details><summary>Hint 2</summary>Divide numerator and denominator by <code>load**servers / factorial(servers)</code>. What
+# remains is a sum of products of small numbers.</details>
+# <details><summary>Hint 3</summary>From the last term backwards: term k - 1 is term k times <code>k / load</code>. Or compute
+# Erlang's B by <code>b = load * b / (k + load * b)</code> from b = 1 for k = 1 to c, and then
+# <code>b / (1 - rho * (1 - b))</code>.</details>
+
+
+# %% jupyter={"source_hidden": true} tags=["check"]
+def check_erlang_c(function):
+    for servers, load in ((1, 0.8), (2, 1.5), (10, 8.0), (60, 51.0), (500, 480.0)):
+        try:
+            got = function(servers, load)
+        except OverflowError:
+            yield f"erlang_c({servers}, {load}) overflows: the powers and factorials are too large"
+            return
+        expected = queueing.erlang_c(servers, load)
+        if got is None:
+            yield "not written yet"
+        elif np.isclose(got, queueing.erlang_b(servers, load)):
+            yield f"erlang_c({servers}, {load}) gives the share that is lost where nobody can wait (Erlang's B)"
+        elif not np.isclose(got, expected):
+            yield f"erlang_c({servers}, {load}) gives {got:.4f}: not the share that waits"
+        else:
+            continue
+        return
+
+
+report("3", list(check_erlang_c(erlang_c)))
+
+# %% [markdown]
+# ### 4 · Decide: how many servers?
+#
+# At the peak 900 requests a second arrive at random; each takes 10 ms on average, exponentially distributed. The P99 of the
+# response time must be at most 60 ms, *also while one server is down*. Give the fewest servers, all fed from one queue.
+
+# %%
+my_servers = None  # your number
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>How many are needed with none down? Then one more.</details>
+# <details><summary>Hint 2</summary><code>queueing.mmc(900, 100, servers).response_percentile(99)</code> is the P99 in
+# seconds.</details>
+# <details><summary>Hint 3</summary>It falls with each server; nine are too few for any steady state, so begin with ten.</details>
+
+
+# %% jupyter={"source_hidden": true} tags=["check"]
+def check_servers(servers):
+    if servers is None:
+        yield "not written yet"
+        return
+
+    def with_one_down(number):
+        if number - 1 <= 9:
+            return np.inf
+        return queueing.mmc(900, 100, number - 1).response_percentile(99)
+
+    if with_one_down(servers) == np.inf:
+        yield f"{servers} servers with one down: the queue grows without end"
+    elif with_one_down(servers) > 0.06:
+        yield f"{servers} servers with one down: the P99 is {with_one_down(servers) * 1e3:.0f} ms"
+    elif with_one_down(servers - 1) <= 0.06:
+        yield f"{servers} servers are more than it takes: {servers - 1} have {with_one_down(servers - 1) * 1e3:.0f} ms with one down"
+
+
+report("4", list(check_servers(my_servers)))
+
+# %% [markdown]
+# ### 5 · Build: what follows from what?
+#
+# A functional dependency is a pair of sets: who knows the first knows the second. Return all attributes that follow from the
+# given ones (their *closure*). With `({"order"}, {"customer"})` and `({"customer"}, {"address"})` the closure of `{"order"}`
+# is `{"order", "customer", "address"}`.
+
+
+# %%
+def closure(attributes: set, dependencies: list[tuple[set, set]]) -> set | None:
+    return None  # your code
+
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>What follows may let more follow.</details>
+# <details><summary>Hint 2</summary>Go through the dependencies until a whole round adds nothing.</details>
+# <details><summary>Hint 3</summary>A dependency applies if its left side is a <em>subset</em> of what you have:
+# <code>left &lt;= known</code>. Work on a copy.</details>
+
+
+# %% jupyter={"source_hidden": true} tags=["check"]
+def check_closure(function):
+    rng = np.random.default_rng(5)
+    names = list("abcdef")
+
+    def some(most):
+        return set(rng.permutation(names)[: rng.integers(1, most + 1)].tolist())
+
+    for _ in range(200):
+        dependencies = [(some(2), some(2)) for _ in range(rng.integers(0, 6))]
+        given = some(2)
+        kept = set(given)
+        got = function(given, dependencies)
+        asked = f"from {sorted(kept)} with " + (
+            ", ".join(f"{''.join(sorted(a))} -> {''.join(sorted(b))}" for a, b in dependencies)
+            or "no dependency"
+        )
+        if got is None:
+            yield "not written yet"
+            return
+        expected = normalisation.closure(kept, dependencies)
+        if given != kept:
+            yield "the set that was given has changed"
+            return
+        if set(got) - expected:
+            yield f"{asked}: {sorted(set(got) - expected)} does not follow"
+            return
+        if expected - set(got):
+            yield f"{asked}: {sorted(expected - set(got))} follows too"
+            return
+
+
+report("5", list(check_closure(closure)))
+
+# %% [markdown]
+# ### 6 · Build: after the crash
+#
+# A log is a sequence of records, each made by `record` below and ended by a newline. A transaction is some `set key value`
+# records and then `commit`. Return the keys and values, as bytes, of all transactions that were committed. A crash may cut the
+# log anywhere, and a bad disk may change a byte: what comes from the first damaged record on does not count.
+
+
+# %%
+def record(payload: bytes) -> bytes:
+    return b"%08x %s\n" % (zlib.crc32(payload), payload)
+
+
+def recover(log: bytes) -> dict[bytes, bytes] | None:
+    return None  # your code
+
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>What was set must wait until its commit has been seen.</details>
+# <details><summary>Hint 2</summary><code>log.splitlines(keepends=True)</code> gives the records, the last one perhaps
+# incomplete. How do you tell that one is whole?</details>
+# <details><summary>Hint 3</summary>A record is whole if <code>record(payload) == line</code> for the payload that stands in it;
+# otherwise stop. Collect the sets in one dictionary, and move them to the other at a commit.</details>
+
+
+# %% jupyter={"source_hidden": true} tags=["check"]
+def check_recover(function):
+    rng = np.random.default_rng(6)
+    log, state = b"", {}
+    safe = [(0, {})]
+    for transaction in range(8):
+        for _ in range(rng.integers(1, 4)):
+            key, value = b"k%d" % rng.integers(0, 4), b"v%d" % rng.integers(0, 100)
+            log += record(b"set %s %s" % (key, value))
+            state[key] = value
+        log += record(b"commit")
+        safe.append((len(log), dict(state)))
+    attempts = [(log, len(log), "the whole log")]
+    attempts += [(log[:at], at, f"a log cut after {at} bytes") for at in range(len(log))]
+    for at in range(len(log)):
+        damaged = log[:at] + bytes([log[at] ^ 1]) + log[at + 1 :]
+        attempts.append((damaged, at, f"a log with byte {at} changed"))
+    for given, sound, name in attempts:
+        try:
+            got = function(given)
+        except Exception as error:  # what the learner wrote may raise anything
+            yield f"{name}: {type(error).__name__}: {error}"
+            return
+        if got is None:
+            yield "not written yet"
+            return
+        expected = [kept for size, kept in safe if size <= sound][-1]
+        for key in sorted(got.keys() | expected.keys()):
+            if got.get(key) != expected.get(key):
+                yield f"{name}: {key!r} is {got.get(key)!r}, committed was {expected.get(key)!r}"
+                return
+
+
+report("6", list(check_recover(recover)))
+
+# %% [markdown]
+# ## Take-aways
+#
+# 1. Thirty times 99.9 % is 97 %. Series multiply what is up, copies multiply what is down, and what the copies share is what is
+#    left.
+# 2. Response time grows as $1/(1-\rho)$ with one server, and much later with a pool; the tail behind a mean is wider than the
+#    mean.
+# 3. $L = \lambda W$ holds for every box. Put measured times in, not those of an idle system.
+# 4. Guess the middle and the spread; buy for the P90 of the product, and look into the guess that makes most of it.
+# 5. A requirement is a percentile, a share and a window. Consistency and durability are not on a dashboard: argue them, and break
+#    them.
+#
+# ## Read on
+#
+# - Martin Kleppmann: *Designing Data-Intensive Applications*, 2017, chapters 1 and 9.
+# - Algirdas Avižienis, Jean-Claude Laprie, Brian Randell, Carl Landwehr: *Basic Concepts and Taxonomy of Dependable and Secure
+#   Computing*, IEEE TDSC 1(1), 2004.
+# - John D. C. Little: *A Proof for the Queuing Formula L = λW*, Operations Research 9(3), 1961.
+# - Leonard Kleinrock: *Queueing Systems*, volume 1, 1975; Mor Harchol-Balter: *Performance Modeling and Design of Computer
+#   Systems*, 2013.
+# - Edward Lazowska, John Zahorjan, Scott Graham, Kenneth Sevcik: *Quantitative System Performance*, 1984.
+# - Neil Gunther: *Guerrilla Capacity Planning*, 2007; John Gustafson: *Reevaluating Amdahl's Law*, CACM 31(5), 1988; Alan Karp,
+#   Horace Flatt: *Measuring Parallel Processor Performance*, CACM 33(5), 1990.
+# - Jeffrey Dean, Luiz André Barroso: *The Tail at Scale*, CACM 56(2), 2013.
+# - Maurice Herlihy, Jeannette Wing: *Linearizability*, ACM TOPLAS 12(3), 1990; Seth Gilbert, Nancy Lynch: *Brewer's Conjecture
+#   and the Feasibility of Consistent, Available, Partition-Tolerant Web Services*, SIGACT News 33(2), 2002; Martin Kleppmann: *A
+#   Critique of the CAP Theorem*, 2015.
+# - Roy Fielding: *Architectural Styles and the Design of Network-based Software Architectures*, 2000, chapter 5.
