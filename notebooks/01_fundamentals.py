@@ -18,9 +18,9 @@
 # users, the server is now busy 92 % of the time, and everybody expects fifteen per cent slower pages. They get pages
 # that are two and a half times as slow.
 #
-# Neither takes talent to foresee. It takes a line of arithmetic each, and this chapter is that arithmetic. In a design
-# review, as in an interview, most people *list*: scalability, reliability, caching. The one who says "that is 259 hours a
-# year; a second copy of each makes it 26, and here is why not less" is the one who is asked to go on.
+# Neither takes talent to foresee. It takes a line of arithmetic each, and this chapter is that arithmetic. In a
+# design review, as in an interview, most people *list*: scalability, reliability, caching. The one who says "that is
+# 259 hours a year; a second copy of each makes it 26, and here is why not less" is the one who is asked to go on.
 #
 # In this chapter you will
 #
@@ -99,18 +99,18 @@ for groups in (3, 10, 30):
     )
 
 # %% [markdown]
-# **System design** is choosing the parts, the doors between them and the data behind them, so that the whole does what it
-# must. The four old pieces of advice are all about those 435 pairs. *Separation of concerns* puts what changes together into
-# one group. *Modularity* makes a group replaceable. *Abstraction* is the door: callers know what it promises, not how.
-# *Layering* gives the doors a direction, so that nothing below knows what is above.
+# **System design** is choosing the parts, the doors between them and the data behind them, so that the whole does
+# what it must. The four old pieces of advice are all about those 435 pairs. *Separation of concerns* puts what
+# changes together into one group. *Modularity* makes a group replaceable. *Abstraction* is the door: callers know
+# what it promises, not how. *Layering* gives the doors a direction, so that nothing below knows what is above.
 #
-# And it has a price. Each door that becomes a network call adds a millisecond and a way to fail: thirty groups behind
-# thirty doors are how the page above lost its eleven days. So the craft is not more structure or less. It is knowing what
-# each piece of structure **costs and buys, in numbers**, and five fields have done the sums already: probability (what
-# fails, and when), queueing (what waits), networks (what is far away), databases (what is kept), algorithms (what is
-# counted).
+# And it has a price. Each door that becomes a network call adds half a millisecond and a way to fail: thirty groups
+# behind thirty doors are how the page above lost its eleven days. So the craft is not more structure or less. It is
+# knowing what each piece of structure **costs and buys, in numbers**, and five fields have done the sums already:
+# probability (what fails, and when), queueing (what waits), networks (what is far away), databases (what is kept),
+# algorithms (what is counted).
 #
-# *To here: 8 min.*
+# *To here: 10 min.*
 
 # %% [markdown] covers=["1.2"]
 # ## 1.2 Six goals that pull at each other
@@ -118,8 +118,8 @@ for groups in (3, 10, 30):
 # Scalability, reliability, availability, performance, maintainability, cost. Nobody is against any of them, which
 # is why a list of them decides nothing. They become interesting where one is paid for with another.
 #
-# A service gets 300 requests a second, and one server can do 100 a second. Three servers would be exactly enough, so how
-# many do you buy? The same four numbers for each answer:
+# A service gets 300 requests a second, and one server can do 100 a second. Three servers would be exactly enough, so
+# how many do you buy? The same four numbers for each answer:
 
 
 # %%
@@ -143,22 +143,22 @@ def option(servers, offered=300, server_rate=100, server_up=0.99):
 pd.DataFrame({f"{servers} servers": option(servers) for servers in (4, 5, 6, 8)})
 
 # %% [markdown]
-# Read it by columns. Four servers are the cheapest and are in trouble for two weeks of the year. The fifth buys more than
-# all others together. The eighth buys nothing that a user would notice. (**P99** is the response time that 99 % of the
-# requests stay below; each server is assumed to be up 99 % of the time, apart from the others.) No goal was maximized
-# there: a line was drawn where the next server is not worth its rent. The rest of 1.2 takes the goals one at a time, each
-# with its unit, its formula, and the place where the formula stops being true.
+# Read it by columns. Four servers are the cheapest and are in trouble for two weeks of the year. The fifth buys more
+# than all others together. The eighth buys nothing that a user would notice. (**P99** is the response time that 99 %
+# of the requests stay below; each server is assumed to be up 99 % of the time, apart from the others.) No goal was
+# maximized there: a line was drawn where the next server is not worth its rent. The rest of 1.2 takes the goals one
+# at a time, each with its unit, its formula, and the place where the formula stops being true.
 
 # %% [markdown] covers=["1.2.1"] errata=["E01", "E02"]
 # ### 1.2.1 Scalability
 #
-# **Scalability** is what happens to throughput when you add resources, and to everything else when load, distance or the
-# number of people grows. *Load* scalability runs out of requests a second, *geographic* scalability of the speed of
-# light (1.4.1), *administrative* scalability of people who must agree: see the pairs above.
+# **Scalability** is what happens to throughput when you add resources, and to everything else when load, distance or
+# the number of people grows. *Load* scalability runs out of requests a second, *geographic* scalability of the speed
+# of light (1.4.1), *administrative* scalability of people who must agree: see the pairs above.
 #
-# You can **scale up**, to a larger machine, or **scale out**, to more of them. Up is simple: no data to distribute, no
-# network between the parts, and one machine that may die, and one largest size in the catalogue. Out has no largest size
-# in the catalogue. Does it have a limit?
+# You can **scale up**, to a larger machine, or **scale out**, to more of them. Up is simple: no data to distribute,
+# no network between the parts, and one machine that may die, and one largest size in the catalogue. Out has no
+# largest size in the catalogue. Does it have a limit?
 #
 # A job takes ten hours on one processor. One hour of it cannot be split. How much faster is it with ten processors?
 
@@ -166,15 +166,15 @@ pd.DataFrame({f"{servers} servers": option(servers) for servers in (4, 5, 6, 8)}
 widgets.scaling.speed_up()
 
 # %% [markdown]
-# Ten processors, and it is 5.3 times as fast. A million processors, and it stays below ten, because the hour that cannot
-# be split is still an hour. That is **Amdahl's law**: with a serial share $S$ the time on $N$ processors is what cannot be
-# split plus what can,
+# Ten processors, and it is 5.3 times as fast. A million processors, and it stays below ten, because the hour that
+# cannot be split is still an hour. That is **Amdahl's law**: with a serial share $S$ the time on $N$ processors is
+# what cannot be split plus what can,
 #
 # $$ \text{speed-up}(N) = \frac{1}{S + (1-S)/N} \;<\; \frac1S $$
 #
-# and it is a law about a *fixed* job. If you use a larger machine to do a larger job in the same time, which is what most
-# people with a larger machine do, the serial hour stays and the rest grows. With $s$ the serial share *as measured on the
-# large machine*, that is **Gustafson's law**, a straight line:
+# and it is a law about a *fixed* job. If you use a larger machine to do a larger job in the same time, which is what
+# most people with a larger machine do, the serial hour stays and the rest grows. With $s$ the serial share *as
+# measured on the large machine*, that is **Gustafson's law**, a straight line:
 #
 # $$ \text{speed-up}(N) = N - s\,(N-1) $$
 
@@ -189,10 +189,11 @@ pd.DataFrame(
 ).map("{:,.4g}".format)
 
 # %% [markdown] errata=["E01"]
-# > **The guide says** that adding machines has no hardware limits. Amdahl's curve levels off, and real systems do worse:
-# > their curve *comes down again*. Move the coherency above zero. Servers that share data must agree on it, each with each,
-# > and pairs grow as the square. Neil Gunther's **universal scalability law** (*Guerrilla Capacity Planning*, 2007) has one
-# > term for each, waiting for one another (contention $\sigma$) and agreeing with one another (coherency $\kappa$):
+# > **The guide says** that adding machines has no hardware limits. Amdahl's curve levels off, and real systems do
+# > worse: their curve *comes down again*. Move the coherency above zero. Servers that share data must agree on it,
+# > each with each, and pairs grow as the square. Neil Gunther's **universal scalability law** (*Guerrilla Capacity
+# > Planning*, 2007) has one term for each, waiting for one another (contention $\sigma$) and agreeing with one
+# > another (coherency $\kappa$):
 # >
 # > $$ \text{speed-up}(N) = \frac{N}{1 + \sigma (N-1) + \kappa N (N-1)}, \qquad N_\text{peak} = \sqrt{\frac{1-\sigma}{\kappa}} $$
 
@@ -208,13 +209,14 @@ assert np.argmax(around) + 1 == round(law.peak_n)
 assert many < best
 
 # %% [markdown] errata=["E02"]
-# > **The guide names** Gustafson's law and the Karp–Flatt metric and gives no formula for either. The first stands above.
-# > The second turns the question round: you *measured* a speed-up of $\psi$ on $N$ processors, so what is the serial share?
+# > **The guide names** Gustafson's law and the Karp–Flatt metric and gives no formula for either. The first stands
+# > above. The second turns the question round: you *measured* a speed-up of $\psi$ on $N$ processors, so what is the
+# > serial share?
 # >
 # > $$ e = \frac{1/\psi - 1/N}{1 - 1/N} $$
 # >
-# > Measure it at several $N$. If $e$ stays the same, the job has a serial part. If it *grows*, what grows is overhead, and
-# > more machines will not help (Karp and Flatt, CACM 1990).
+# > Measure it at several $N$. If $e$ stays the same, the job has a serial part. If it *grows*, what grows is
+# > overhead, and more machines will not help (Karp and Flatt, CACM 1990).
 
 # %% tags=["conclusion"]
 counts = np.array([2, 4, 8, 16, 32, 64])
@@ -233,15 +235,17 @@ pd.DataFrame(
 
 # %% [markdown]
 # The formula breaks where the work is not one job. Independent requests from independent users have no serial part by
-# themselves; *you* put it there: the one database, the one lock, the one counter. Finding it is what chapter 3 is about.
+# themselves; *you* put it there: the one database, the one lock, the one counter. Finding it is what chapter 3 is
+# about.
 #
-# *To here: 25 min.*
+# *To here: 26 min.*
 
 # %% [markdown] covers=["1.2.2"] errata=["E03", "E05", "E06"]
 # ### 1.2.2 Reliability
 #
-# Machine A fails every hundred hours and is back after one. Machine B fails once in ten thousand hours, a bit more than a
-# year, and then takes a hundred hours to repair. Which one is up more of the time? Which one do you want in an ambulance?
+# Machine A fails every hundred hours and is back after one. Machine B fails once in ten thousand hours, a bit more
+# than a year, and then takes a hundred hours to repair. Which one is up more of the time? Which one do you want in an
+# ambulance?
 
 # %%
 ambulance = {}
@@ -254,15 +258,15 @@ for name, mttf, mttr in (("A", 100, 1), ("B", 10_000, 100)):
 pd.DataFrame(ambulance).T
 
 # %% [markdown] errata=["E05"]
-# They are up equally often, to the last digit. **Availability** is a share of time: uptime over all time. **Reliability** is
-# the probability of *no failure at all* for a given time, $R(t) = e^{-t/\text{MTTF}}$ where failures come at a constant
-# rate. Availability settles down; reliability falls to zero for everything, in the end.
+# They are up equally often, to the last digit. **Availability** is a share of time: uptime over all time.
+# **Reliability** is the probability of *no failure at all* for a given time, $R(t) = e^{-t/\text{MTTF}}$ where
+# failures come at a constant rate. Availability settles down; reliability falls to zero for everything, in the end.
 #
-# > **The guide gives** the availability formula as the model of reliability, and later one formula for both. The two answer
-# > different questions (Avižienis, Laprie, Randell and Landwehr, IEEE TDSC 2004). A web shop asks for availability: a lost
-# > minute is a lost minute. A batch job of eight hours that starts again after each failure asks for reliability, and on
-# > machine A it needs more than one attempt. Let both machines run, and count the days that were begun in working order
-# > and had no failure:
+# > **The guide gives** the availability formula as the model of reliability, and later one formula for both. The two
+# > answer different questions (Avižienis, Laprie, Randell and Landwehr, IEEE TDSC 2004). A web shop asks for
+# > availability: a lost minute is a lost minute. A batch job of eight hours that starts again after each failure asks
+# > for reliability, and on machine A it needs more than one attempt. Let both machines run, and count the days that
+# > were begun in working order and had no failure:
 
 
 # %% tags=["conclusion"]
@@ -287,9 +291,9 @@ for name, mttf, mttr in (("A", 100, 1), ("B", 10_000, 100)):
     assert abs(survived - theory) < 5 * np.sqrt(theory * (1 - theory) / days)
 
 # %% [markdown] errata=["E03"]
-# > **The guide defines** MTBF once as the time *between failures* and once as the average *uptime*, and puts both into one
-# > formula. They differ by the repair. Call the mean time from a repair to the next failure **MTTF**, the mean time of a
-# > repair **MTTR**, and the time from one failure to the next **MTBF** = MTTF + MTTR. Then
+# > **The guide defines** MTBF once as the time *between failures* and once as the average *uptime*, and puts both
+# > into one formula. They differ by the repair. Call the mean time from a repair to the next failure **MTTF**, the
+# > mean time of a repair **MTTR**, and the time from one failure to the next **MTBF** = MTTF + MTTR. Then
 # >
 # > $$ A = \frac{\text{MTTF}}{\text{MTTF}+\text{MTTR}} = \frac{\text{MTTF}}{\text{MTBF}} $$
 # >
@@ -309,9 +313,10 @@ for cycle_h, repair_h in ((100, 1), (10, 2)):
 # ### How things fail
 #
 # > **The guide lists** transient, intermittent and permanent *faults*, and beside them crash, omission and Byzantine
-# > failure, as two kinds of fault. They are cause and effect. A **fault** (a flipped bit, a bug) may lead to an **error**
-# > (a wrong state inside), which may lead to a **failure** (wrong behaviour that others see). Transient, intermittent and
-# > permanent say how long a *fault* lasts. What others see is a *failure mode*, and three that matter are missing:
+# > failure, as two kinds of fault. They are cause and effect. A **fault** (a flipped bit, a bug) may lead to an
+# > **error** (a wrong state inside), which may lead to a **failure** (wrong behaviour that others see). Transient,
+# > intermittent and permanent say how long a *fault* lasts. What others see is a *failure mode*, and three that
+# > matter are missing:
 # >
 # > | failure mode | what others see |
 # > |---|---|
@@ -327,9 +332,9 @@ for cycle_h, repair_h in ((100, 1), (10, 2)):
 # > machine that comes back with an old memory.
 #
 # The chain is good news: between fault and failure you get a chance. **Detect** the error, by a *checksum*, a
-# *heartbeat* or a *timeout*, and **switch** to something redundant that was running all along (*active*) or is started now
-# (*passive*). Every detector is a bet. A machine sends a heartbeat each second, and the network loses one per cent of
-# them. After how many missing ones in a row do you declare it dead?
+# *heartbeat* or a *timeout*, and **switch** to something redundant that was running all along (*active*) or is
+# started now (*passive*). Every detector is a bet. A machine sends a heartbeat each second, and the network loses one
+# per cent of them. After how many missing ones in a row do you declare it dead?
 
 
 # %% tags=["conclusion"]
@@ -379,9 +384,9 @@ for share in (0.99, 0.999, 0.9999, 0.99999):
 widgets.availability.nines()
 
 # %% [markdown]
-# With 720 h to a failure and 30 minutes to repair it is up 99.93 % of the time: six hours a year. The two levers are the
-# same lever: only the *ratio* MTTR/MTTF counts. But one is usually cheaper. Rolling back at the press of a button is a
-# week of work; writing software that fails half as often is a career.
+# With 720 h to a failure and 30 minutes to repair it is up 99.93 % of the time: six hours a year. The two levers are
+# the same lever: only the *ratio* MTTR/MTTF counts. But one is usually cheaper. Rolling back at the press of a button
+# is a week of work; writing software that fails half as often is a career.
 #
 # Move the seed. The formula is a long-run average, and nobody is paid for the long run. Two thousand years of the same
 # service, one by one:
@@ -404,8 +409,8 @@ assert abs(broken - 0.14) < 5 * np.sqrt(0.14 * 0.86 / years)
 
 # %% [markdown]
 # On average you keep the promise with room to spare. In one year of seven you break it. That is why a promise to a
-# customer (the **SLA**) is made looser than the objective you hold yourselves to (the **SLO**), and why the window belongs
-# to the number: in a window of 30 days three nines are 43 minutes, which is *one* bad deployment.
+# customer (the **SLA**) is made looser than the objective you hold yourselves to (the **SLO**), and why the window
+# belongs to the number: in a window of 30 days three nines are 43 minutes, which is *one* bad deployment.
 #
 # An outage log gives the same quantity, uptime over uptime and downtime, provided that what overlaps counts once:
 
@@ -419,22 +424,23 @@ print(
 
 # %% [markdown]
 # It breaks where time is the wrong thing to count. An hour at four in the morning and an hour at eight in the evening
-# weigh the same above, and not for your users; the share of *requests* that succeeded is often the better measure. How to
-# get more nines than one machine has, by redundancy, is in 1.4.3.
+# weigh the same above, and not for your users; the share of *requests* that succeeded is often the better measure.
+# How to get more nines than one machine has, by redundancy, is in 1.4.3.
 #
-# *To here: 52 min.*
+# *To here: 47 min.*
 
 # %% [markdown] covers=["1.2.4"] errata=["E07", "E08"]
 # ### 1.2.4 Performance
 #
-# Five words, each with its own quantity. A request **arrives**, **waits** in a queue for $W_q$, is **served** for $S$, and
-# leaves. What the client sees is the **response time** $R = W_q + S$, plus the network. How many leave each second is the
-# **throughput** $X$. The share of the time that a server is busy is its **utilisation** $\rho$.
+# Five words, each with its own quantity. A request **arrives**, **waits** in a queue for $W_q$, is **served** for
+# $S$, and leaves. What the client sees is the **response time** $R = W_q + S$, plus the network. How many leave each
+# second is the **throughput** $X$. The share of the time that a server is busy is its **utilisation** $\rho$.
 #
-# > **The guide describes** latency and response time alike: both hold the queue, both are "the time of a request". Keep two
-# > words for two things. *Response time* is what the client sees, all included; *latency* is best kept for the part in
-# > which the request waits to be handled, or for a named part ("network latency") (Kleppmann, *Designing Data-Intensive
-# > Applications*, chapter 1). This chapter says response time for the whole, and names the part otherwise.
+# > **The guide describes** latency and response time alike: both hold the queue, both are "the time of a request".
+# > Keep two words for two things. *Response time* is what the client sees, all included; *latency* is best kept for
+# > the part in which the request waits to be handled, or for a named part ("network latency") (Kleppmann, *Designing
+# > Data-Intensive Applications*, chapter 1). This chapter says response time for the whole, and names the part
+# > otherwise.
 #
 # And the percentiles of response times are easy to measure wrongly. A server answers in a millisecond, and stands still
 # for one second in the middle of a ten-second test. One load generator sends a request every 10 ms, come what may. The
@@ -464,13 +470,13 @@ assert np.percentile(load_test(True), 99) == 1
 assert np.percentile(load_test(False), 99) > 900
 
 # %% [markdown]
-# > Half of the story is missing from the second report, and it is the half your users lived through: the script politely
-# > stopped asking while the server was down. Gil Tene calls this **coordinated omission** (*How NOT to Measure Latency*).
-# > Percentiles need arrivals that do not wait.
+# > Half of the story is missing from the second report, and it is the half your users lived through: the script
+# > politely stopped asking while the server was down. Gil Tene calls this **coordinated omission** (*How NOT to
+# > Measure Latency*). Percentiles need arrivals that do not wait.
 #
-# > **The guide says** that transactions per second count the *successful* ones. The unit counts *completed* ones, whatever
-# > came of them, and success is a number of its own. It has to be, because failing is quick: a service that turns half
-# > of its requests away in a millisecond reports a splendid throughput. Report both.
+# > **The guide says** that transactions per second count the *successful* ones. The unit counts *completed* ones,
+# > whatever came of them, and success is a number of its own. It has to be, because failing is quick: a service that
+# > turns half of its requests away in a millisecond reports a splendid throughput. Report both.
 
 # %% [markdown] errata=["E10"]
 # ### How many are in there?
@@ -482,15 +488,15 @@ assert np.percentile(load_test(False), 99) > 900
 widgets.queueing.littles_law()
 
 # %% [markdown]
-# Four, whatever the law of the service times: the area under the curve is the same whether you add it up by the moment or
-# by the customer. **Little's law** (Operations Research, 1961) holds for every distribution, every order of service and
-# every box you draw, as long as what goes in comes out again:
+# Four, whatever the law of the service times: the area under the curve is the same whether you add it up by the
+# moment or by the customer. **Little's law** (Operations Research, 1961) holds for every distribution, every order of
+# service and every box you draw, as long as what goes in comes out again:
 #
 # $$ L = \lambda W $$
 #
-# > **The guide calls** $W$ the time in the system in one place, and the *wait* time in another. Both are laws, for two
-# > different boxes. Around the whole system: $L = \lambda W$. Around the queue alone: $L_q = \lambda W_q$. With 8 arrivals
-# > a second and a server that can do 10:
+# > **The guide calls** $W$ the time in the system in one place, and the *wait* time in another. Both are laws, for
+# > two different boxes. Around the whole system: $L = \lambda W$. Around the queue alone: $L_q = \lambda W_q$. With 8
+# > arrivals a second and a server that can do 10:
 
 # %% tags=["conclusion"]
 eight = queueing.mm1(8, 10)
@@ -508,16 +514,17 @@ print(
 assert np.isclose(check.in_system, check.rate * check.response_s)
 
 # %% [markdown]
-# You will use it all day. A pool of 50 connections, each held for 20 ms, carries $50/0.02 = 2{,}500$ requests a second and
-# not one more. It breaks only where the box is not stable: if more comes in than goes out, $L$ has no average.
+# You will use it all day. A pool of 50 connections, each held for 20 ms, carries $50/0.02 = 2{,}500$ requests a
+# second and not one more. It breaks only where the box is not stable: if more comes in than goes out, $L$ has no
+# average.
 #
-# *To here: 65 min.*
+# *To here: 58 min.*
 
 # %% [markdown] errata=["E09"]
 # ### The hockey stick
 #
-# Now the second riddle of the first page. One server, requests at random moments, 10 ms of work each on average. At which
-# utilisation does the response time double? At which is it ten times as long?
+# Now the second riddle of the first page. One server, requests at random moments, 10 ms of work each on average. At
+# which utilisation does the response time double? At which is it ten times as long?
 
 # %%
 widgets.queueing.hockey_stick()
@@ -529,8 +536,9 @@ widgets.queueing.hockey_stick()
 #
 # $$ R = \frac{S}{1-\rho}, \qquad P(R > t) = e^{-t/R} \quad\Rightarrow\quad \text{P99} = 4.6\,R $$
 #
-# It is the most useful formula of this chapter, and the one most often used where it is not true. If the service times have
-# another spread, with $c_s^2$ their variance over their squared mean, **M/G/1** has the wait (Pollaczek and Khinchine)
+# It is the most useful formula of this chapter, and the one most often used where it is not true. If the service
+# times have another spread, with $c_s^2$ their variance over their squared mean, **M/G/1** has the wait (Pollaczek
+# and Khinchine)
 #
 # $$ W_q = \frac{\rho}{1-\rho}\cdot\frac{1+c_s^2}{2}\cdot S $$
 #
@@ -562,9 +570,10 @@ print(
 # habit that suits one server with unequal requests, wastes money with a pool of fifty, and is far too bold where one
 # request in a thousand is a report.
 #
-# > **The guide says** that M/M/1 has *exponential arrivals*. It is the **gaps between** arrivals that are exponential. The
-# > number of arrivals in a second then has a Poisson distribution, with a variance equal to its mean (Kleinrock, *Queueing
-# > Systems*, volume 1). The two M's of Kendall's notation stand for "memoryless": exponential gaps, exponential services.
+# > **The guide says** that M/M/1 has *exponential arrivals*. It is the **gaps between** arrivals that are
+# > exponential. The number of arrivals in a second then has a Poisson distribution, with a variance equal to its mean
+# > (Kleinrock, *Queueing Systems*, volume 1). The two M's of Kendall's notation stand for "memoryless": exponential
+# > gaps, exponential services.
 
 # %% tags=["conclusion"]
 draws = queueing.draw(customers, seed)
@@ -590,10 +599,10 @@ assert abs(ratio - 1) < 5 * np.sqrt(2 / per_second.size)
 widgets.queueing.response_times()
 
 # %% [markdown]
-# With exponential times the P99 is 4.6 times the mean, and with heavier tails the factor grows while the median hardly
-# moves. Two rules follow. Percentiles cannot be averaged: the P99 of two servers is not the mean of their P99s, because the
-# slow requests of the slow one are most of the slowest of both. And to quote one you need the requests: a P99 of a hundred
-# requests is *one* request.
+# With exponential times the P99 is 4.6 times the mean, and with heavier tails the factor grows while the median
+# hardly moves. Two rules follow. Percentiles cannot be averaged: the P99 of two servers is not the mean of their
+# P99s, because the slow requests of the slow one are most of the slowest of both. And to quote one you need the
+# requests: a P99 of a hundred requests is *one* request.
 
 # %% tags=["conclusion"]
 fast = queueing.simulate(50, 100, customers=customers, seed=seed)
@@ -610,11 +619,11 @@ print(
 assert both > 1.1 * np.mean(p99s)
 
 # %% [markdown]
-# The models break, in order of how often it bites: arrivals are burstier than random (retries, cron jobs, page loads of
-# thirty requests); the server gets *slower* under load; clients give up and ask again; the queue is finite, and drops. All
-# four make the picture worse, none makes it better.
+# The models break, in order of how often it bites: arrivals are burstier than random (retries, cron jobs, page loads
+# of thirty requests); the server gets *slower* under load; clients give up and ask again; the queue is finite, and
+# drops. All four make the picture worse, none makes it better.
 #
-# *To here: 80 min.*
+# *To here: 68 min.*
 
 # %% [markdown] covers=["1.2.5"]
 # ### 1.2.5 Maintainability
@@ -678,8 +687,8 @@ for name, version in (("with the cycle", shop), ("without", mended)):
     )
 
 # %% [markdown]
-# One import in the wrong direction makes one lump of three modules: whoever touches one has touched all. Below is the same measure
-# for three packages of your own Python. (Your numbers depend on its version.)
+# One import in the wrong direction makes one lump of three modules: whoever touches one has touched all. Below is the
+# same measure for three packages of your own Python. (Your numbers depend on its version.)
 
 
 # %% tags=["nbval-ignore-output"]
@@ -705,9 +714,9 @@ for module in (json, email, asyncio):
 #
 # $$ \text{cost per request} = \frac{\text{rent per hour}}{3{,}600\; \mu\, \rho} $$
 #
-# Doubling the utilisation halves the bill, and the hockey stick says what else it does. But look at *which* utilisation
-# you can afford. Say a server costs 0.10 an hour, takes 10 ms of work a request, and the P99 must stay at 100 ms. How busy may
-# one server be? And a pool of 64, fed from one queue?
+# Doubling the utilisation halves the bill, and the hockey stick says what else it does. But look at *which*
+# utilisation you can afford. Say a server costs 0.10 an hour, takes 10 ms of work a request, and the P99 must stay at
+# 100 ms. How busy may one server be? And a pool of 64, fed from one queue?
 
 
 # %%
@@ -734,8 +743,8 @@ for servers in (1, 2, 4, 16, 64):
 pd.DataFrame.from_dict(bill, orient="index").rename_axis("servers")
 
 # %% [markdown]
-# That is why large systems are cheap: not because the machines are, but because a large pool may be run nearly full (with what a
-# burst or a failed server needs on top).
+# That is why large systems are cheap: not because the machines are, but because a large pool may be run nearly full
+# (with what a burst or a failed server needs on top).
 #
 # And the largest cost is not on the invoice of any cloud. **Infrastructure** is what you rent,
 # **operations** is who gets up at night, **development** is who builds, and **opportunity** is what they did not build
@@ -754,7 +763,7 @@ for servers in (5, 50, 500):
 # With five servers that week was a bad buy, and with five hundred the best of the year. The rents and wages here are
 # assumptions; put yours in. What carries over is the habit of dividing.
 #
-# *To here: 92 min.*
+# *To here: 77 min.*
 
 # %% [markdown] covers=["1.3"]
 # ## 1.3 A process: eight questions
@@ -774,19 +783,19 @@ for servers in (5, 50, 500):
 # | 8 scaling | and when it does? | the next size, and its price |
 #
 # It is not a waterfall. Step 7 regularly sends you back to step 4, and a design review is those eight questions asked
-# aloud. An interview is the same in forty minutes, and skipping the first two is the most common way to fail it: everything
-# after them is drawn to no scale.
+# aloud. An interview is the same in forty minutes, and skipping the first two is the most common way to fail it:
+# everything after them is drawn to no scale.
 
 # %% [markdown] covers=["1.3.1"]
 # ### 1.3.1 Requirements
 #
-# **Functional** requirements say what the system does, and have tests that pass or fail. **Non-functional** ones say how
-# well, and *become* tests only with a number, a way of measuring and a window. **Constraints** are what you may not change
-# (the budget, the team, the law: GDPR says where data may go and when it must be gone). **Assumptions** are what you
-# believe without having checked; write them down, because one of them is wrong.
+# **Functional** requirements say what the system does, and have tests that pass or fail. **Non-functional** ones say
+# how well, and *become* tests only with a number, a way of measuring and a window. **Constraints** are what you may
+# not change (the budget, the team, the law: GDPR says where data may go and when it must be gone). **Assumptions**
+# are what you believe without having checked; write them down, because one of them is wrong.
 #
-# "The page must be fast" is a wish. "Under 200 ms" is not yet a requirement either. One day of requests; for ten minutes
-# in the afternoon a backup runs, and pages take five times as long. Was the page fast today?
+# "The page must be fast" is a wish. "Under 200 ms" is not yet a requirement either. One day of requests; for ten
+# minutes in the afternoon a backup runs, and pages take five times as long. Was the page fast today?
 
 # %% tags=["conclusion"]
 rng = np.random.default_rng(seed)
@@ -812,8 +821,9 @@ assert readings["worst ten minutes, P50"] > 200
 
 # %% [markdown]
 # The P99 of the day is below 200 ms, *and* for ten minutes nearly everybody waited longer. Both are true. Nine of ten
-# arguments about whether a system is fast enough are about the window. A requirement that can be missed reads like this:
-# *in every window of ten minutes, 99 % of the page loads complete within 200 ms, measured at the load balancer.*
+# arguments about whether a system is fast enough are about the window. A requirement that can be missed reads like
+# this: *in every window of ten minutes, 99 % of the page loads complete within 200 ms, measured at the load
+# balancer.*
 #
 # The same with availability: "99.9 %" is a budget, and over 30 days it is 43 minutes (1.2.3). What is left of it is the
 # **error budget**, and it answers a question that no adjective does: may we deploy today?
@@ -821,45 +831,46 @@ assert readings["worst ten minutes, P50"] > 200
 # %% [markdown] covers=["1.3.2"] errata=["E11", "E12", "E13"]
 # ### 1.3.2 Capacity estimation
 #
-# A million people use the service each day, ten requests each. That is ten million requests: enormous? There are 86,400
-# seconds in a day. Guess the rate at the peak, which is three times the mean, before you look.
+# A million people use the service each day, ten requests each, and each keeps a megabyte with you. Is that a lot?
+# Guess the requests a second at the peak, and the terabytes in five years, before you look.
 
 # %%
 calculator = widgets.capacity.calculator()
 calculator
 
 # %% [markdown]
-# About 350 a second, which one decent server may do. A day has $10^5$ seconds, near enough, and dividing by it in the head is
-# the most useful trick in the trade: a million a day is twelve a second. The multiplications behind the tiles:
+# About 350 requests a second, which one decent server may do. A day has $10^5$ seconds, near enough, and dividing by
+# it in the head is the most useful trick in the trade: a million a day is twelve a second. Behind the sheet are three
+# products:
 #
-# $$ \text{peak} = \frac{\text{users}\times\text{requests each}}{86{,}400}\times\text{peak factor},\qquad
-#    \text{bandwidth} = \text{peak} \times \text{bytes} \times 8,\qquad
+# $$ \text{peak} = \frac{\text{users}\times\text{requests each}}{86{,}400}\times\text{peak factor} $$
+#
+# $$ \text{bandwidth} = \text{peak} \times \text{bytes} \times 8, \qquad
 #    \text{storage} = \text{users}\times\text{bytes}\times\text{copies}\times(1+g)^{\text{years}} $$
 #
-# The calculator is yours to keep. This is the same estimate as a table, from `course.capacity`; change an assumption and
-# run it, or write it to a file with `.to_csv`:
+# The calculator is yours to keep. Set it as you like, then run the next cell: it makes a table of what stands there
+# *now*, and `.to_csv("estimate.csv")` behind it makes a file.
 
 # %%
-basis = capacity.Assumptions()
-estimate = capacity.estimate(basis)
-keys = ("mean_rps", "peak_rps", "peak_writes", "incoming", "outgoing")
-keys += ("stored", "replicated", "planned", "logs", "servers")
-table = pd.DataFrame(estimate.rows(keys=keys))
-table[["quantity", "P50", "unit", "formula"]].round(2)
+sheet = capacity.table(**calculator.parameters)
+derived = sheet["formula"] != "assumed"
+sheet.loc[derived, ["quantity", "estimate", "P10", "P90", "unit", "formula"]].round(2)
 
 # %% [markdown] errata=["E11", "E12", "E13"]
 # > **The guide's three examples** come out as printed, and each has a footnote.
 # >
-# > *Peak 348 requests a second*: the mean is 115.7, rounded to 116 and then tripled. Unrounded it is 347. Nobody will notice
-# > here. The habit to keep is to round at the end.
+# > *Peak 348 requests a second*: the mean is 115.7, rounded to 116 and then tripled. Unrounded it is 347. Nobody will
+# > notice here. The habit to keep is to round at the end.
 # >
 # > *"5-year growth ≈ 7.5 TB"*: that is the **total after** five years; the growth is what is added to the 3 TB. And the
 # > guide's summary has another formula, Current × Growth_Rate^Years, which takes 20 % literally and *shrinks* the data.
 # >
-# > *Request size × requests/s × 8 = bandwidth*: of the **payload**, at the **peak**, with a kB of 1,000 bytes. With a KiB of
-# > 1,024 it is two per cent more, with headers, TLS and TCP more still, and a link should not be planned to be full:
+# > *Request size × requests/s × 8 = bandwidth*: of the **payload**, at the **peak**, with a kB of 1,000 bytes. With a
+# > KiB of 1,024 it is two per cent more, with headers, TLS and TCP more still, and a link should not be planned to be
+# > full:
 
 # %% tags=["conclusion"]
+estimate = capacity.estimate(capacity.Assumptions())
 start, growth, life = 3e12, 0.2, 5
 total = capacity.grow(start, growth, life)
 literal = capacity.grow(start, growth, life, "guide")
@@ -880,8 +891,8 @@ for name, kilo, overhead in (
 # %% [markdown]
 # ### How sure are you?
 #
-# None of those inputs is known. The temptation is to be careful everywhere: take a high guess for the users, and for the
-# requests, and for the peak factor, and multiply. How careful is the product?
+# None of those inputs is known. The temptation is to be careful everywhere: take a high guess for the users, and for
+# the requests, and for the peak factor, and multiply. How careful is the product?
 
 # %% tags=["conclusion"]
 guesses = {
@@ -916,19 +927,20 @@ for name, width in zip(guesses, widths, strict=True):
     print(f"{name:18} is {width**2 / (widths**2).sum():.0%} of the uncertainty")
 
 # %% [markdown]
-# Three careful guesses do not make a careful number: it is twice the P90 of the result, and the money is gone. Guess the
-# middle and the spread, let the spreads add as squares, and buy for the P90 of the *result*. The last lines say what to do
-# with the afternoon that is left: find out more about what is most of the uncertainty. Here users and requests each, since
-# both were guessed to within a factor of four. A guess that is off by ten per cent is not worth a meeting.
+# Three careful guesses do not make a careful number: it is twice the P90 of the result, and the money is gone. Guess
+# the middle and the spread, let the spreads add as squares, and buy for the P90 of the *result*. The last lines say
+# what to do with the afternoon that is left: find out more about what is most of the uncertainty. Here users and
+# requests each, since both were guessed to within a factor of four. A guess that is off by ten per cent is not worth
+# a meeting.
 #
-# *To here: 108 min.*
+# *To here: 97 min.*
 
 # %% [markdown] covers=["1.3.3"] errata=["E20"]
 # ### 1.3.3 API design
 #
-# A page of the back office shows twenty orders, with the customer's name beside each. How often does your client talk to
-# the server? With a resource for each thing it asks for the list, then for each customer. With a query language it asks
-# once and says what it wants. The bytes, and the waiting at 50 ms a round trip:
+# A page of the back office shows twenty orders, with the customer's name beside each. How often does your client talk
+# to the server? With a resource for each thing it asks for the list, then for each customer. With a query language it
+# asks once and says what it wants. The bytes, and the waiting at 50 ms a round trip:
 
 # %%
 customer = {f"field_{number}": "x" * 20 for number in range(30)} | {"name": "Ada"}
@@ -953,11 +965,12 @@ for name, (rounds, answer_bytes) in styles.items():
     )
 
 # %% [markdown]
-# That is the case for GraphQL: one round trip, no **over-fetching** (fields nobody shows) and no **under-fetching** (a second
-# question needed). The case against it is that the server no longer knows what a request costs before it has run it, and that
-# `GET /orders/7`, which any cache understands, has become a `POST` that none does. **gRPC** is the third: a schema, code
-# generated from it, Protocol Buffers over HTTP/2. It suits services that talk to services, and browsers do not speak it
-# without a proxy. Choose by who calls: strangers and caches, your own screens, your own services.
+# That is the case for GraphQL: one round trip, no **over-fetching** (fields nobody shows) and no **under-fetching**
+# (a second question needed). The case against it is that the server no longer knows what a request costs before it
+# has run it, and that `GET /orders/7`, which any cache understands, has usually become a `POST` that none does.
+# **gRPC** is the third: a schema, code generated from it, Protocol Buffers over HTTP/2. It suits services that talk
+# to services, and browsers do not speak it without a proxy. Choose by who calls: strangers and caches, your own
+# screens, your own services.
 #
 # What does the binary format buy? Guess for numbers first, then for text.
 
@@ -972,16 +985,16 @@ for payload in wire_formats.PAYLOADS:
     print(f"{payload:8}: JSON {text.bytes:7,} bytes; of that {shares}")
 
 # %% [markdown]
-# What goes away is field names, repeated in every record, and digits. A text is as long in every format, so the more your
-# data are prose, the less there is to win, and gzip takes much of the rest. And a price like 19.99 is five characters of
-# JSON and a double of eight bytes in both binary formats: MessagePack, which keeps the names, comes out *larger*. What a
-# schema buys besides size is a compiler that tells you when a field has changed its type.
+# What goes away is field names, repeated in every record, and digits. A text is as long in every format, so the more
+# your data are prose, the less there is to win, and gzip takes much of the rest. And a price like 19.99 is five
+# characters of JSON and a double of eight bytes in both binary formats: MessagePack, which keeps the names, comes out
+# *larger*. What a schema buys besides size is a compiler that tells you when a field has changed its type.
 #
 # > **The guide describes** REST as nouns in URLs and verbs from HTTP. That is the smallest part. Roy Fielding's
-# > dissertation (2000, chapter 5) asks for client and server apart, no session on the server, answers that say whether they
-# > may be *cached*, layers that cannot be seen through, code on demand (optional), and a **uniform interface**, of which one
-# > part is that the client moves by *following links* that it was given. Does that matter? The server below moves its orders to
-# > another URL:
+# > dissertation (2000, chapter 5) asks for client and server apart, no session on the server, answers that say
+# > whether they may be *cached*, layers that cannot be seen through, code on demand (optional), and a **uniform
+# > interface**, of which one part is that the client moves by *following links* that it was given. Does that matter?
+# > The server below moves its orders to another URL:
 
 
 # %% tags=["conclusion"]
@@ -1017,29 +1030,30 @@ assert outcome["knows_urls", True] == "404"
 assert outcome["follows_links", True] == {"total": 1_999}
 
 # %% [markdown]
-# > With nouns and verbs alone every URL is a promise. Most "REST APIs" make that trade knowingly, for it is two requests
-# > less, and then they need **versions**: in the path (`/v1/orders`: plain, and every link changes with it), in a header
-# > (`Accept: application/vnd.shop.v1+json`: the URL stays, and caches must be told by `Vary`), or as a parameter. Whichever
-# > you take, adding a field must not need one.
+# > With nouns and verbs alone every URL is a promise. Most "REST APIs" make that trade knowingly, for it is two
+# > requests less, and then they need **versions**: in the path (`/v1/orders`: plain, and every link changes with it),
+# > in a header (`Accept: application/vnd.shop.v1+json`: the URL stays, and caches must be told by `Vary`), or as a
+# > parameter. Whichever you take, adding a field must not need one.
 
 # %% [markdown] covers=["1.3.4"] errata=["E21"]
 # ### 1.3.4 Database design
 #
-# A table of orders that also holds the customer's address in every row. It is quick to read. A customer moves. How many rows
-# must change, and what happens if one of them is missed?
+# A table of orders that also holds the customer's address in every row. It is quick to read. A customer moves. How
+# many rows must change, and what happens if one of them is missed?
 
 # %%
 widgets.normalisation.anomalies()
 
 # %% [markdown]
-# With everything in one table a customer's city stands in some twenty rows: a move must find them all (an **update anomaly**), a
-# customer who has not ordered has no place (**insertion**), and with the last order goes the address (**deletion**). Not the
-# storage is the trouble. Each fact has several places, so sooner or later they disagree.
+# With everything in one table a customer's city stands in some twenty rows: a move must find them all (an **update
+# anomaly**), a customer who has not ordered has no place (**insertion**), and with the last order goes the address
+# (**deletion**). Not the storage is the trouble. Each fact has several places, so sooner or later they disagree.
 #
-# The theory fits in a paragraph. A **functional dependency** `customer -> city` says that rows which agree in the customer agree in
-# the city. The **closure** of some attributes is all that follows from them. A **key** is a smallest set from which everything
-# follows. In **BCNF**, each dependency starts at a key, so that each fact stands in one row. (1NF: one value a field. 2NF: nothing
-# hangs on a *part* of a key. 3NF: as BCNF, with an exception for attributes that are part of a key.)
+# The theory fits in a paragraph. A **functional dependency** `customer -> city` says that rows which agree in the
+# customer agree in the city. The **closure** of some attributes is all that follows from them. A **key** is a
+# smallest set from which everything follows. In **BCNF**, each dependency starts at a key, so that each fact stands
+# in one row. (1NF: one value a field. 2NF: nothing hangs on a *part* of a key. 3NF: as BCNF, with an exception for
+# attributes that are part of a key.)
 
 # %% tags=["conclusion"]
 given = normalisation.ORDER_DEPENDENCIES
@@ -1058,8 +1072,8 @@ for schema, one in counted.items():
 assert counted["3NF"].inconsistent[-1] == 0 < counted["one table"].inconsistent[-1]
 
 # %% [markdown]
-# **Denormalizing** is putting the copies back in, for a question that is asked too often to join for. It is a cache in the table
-# (chapter 5), and owes you an answer to who keeps it right.
+# **Denormalizing** is putting the copies back in, for a question that is asked too often to join for. It is a cache
+# in the table (chapter 5), and owes you an answer to who keeps it right.
 #
 # The model you choose is a decision about *which question is cheap*. The same orders, four ways:
 #
@@ -1070,8 +1084,8 @@ assert counted["3NF"].inconsistent[-1] == 0 < counted["one table"].inconsistent[
 # | key-value | an opaque value | one key, at any scale | everything else |
 # | graph | nodes and edges | "who bought what those bought who ..." | a sum over everything |
 #
-# **Indexes** make a question cheap afterwards: each is a sorted copy that every write must keep up to date. Ask the database
-# what it does:
+# **Indexes** make a question cheap afterwards: each is a sorted copy that every write must keep up to date. Ask the
+# database what it does:
 
 # %%
 database = sqlite3.connect(":memory:")
@@ -1094,9 +1108,9 @@ database.execute("CREATE INDEX by_customer ON orders (customer)")
 print(f"without the index: {without} of 5,000 rows; with it: {plan(question)}")
 
 # %% [markdown]
-# When one machine is too small, data are **partitioned**. *Horizontally* (sharding): some rows here, some there, by ranges
-# of a key, by its hash, or by a directory that says where each is. Which one, if the key is the time of the order and new
-# orders are what everybody writes?
+# When one machine is too small, data are **partitioned**. *Horizontally* (sharding): some rows here, some there, by
+# ranges of a key, by its hash, or by a directory that says where each is. Which one, if the key is the time of the
+# order and new orders are what everybody writes?
 
 # %% tags=["conclusion"]
 shards = 4
@@ -1117,13 +1131,14 @@ assert abs(np.bincount(by_hash).max() / by_hash.size - 0.25) < 5 * np.sqrt(
 )
 
 # %% [markdown]
-# Ranges put all of today on one shard, and keep yesterday's orders together for a report. Hashes spread the writes, and a
-# report must ask everybody. A directory can do either and is one more thing that must be up. (Chapters 3 and 6 measure
-# all three.)
+# Ranges put all of today on one shard, and keep yesterday's orders together for a report. Hashes spread the writes,
+# and a report must ask everybody. A directory can do either and is one more thing that must be up. (Chapters 3 and 6
+# measure all three.)
 #
-# > **The guide says** that *vertical* partitioning splits columns across *databases*. Usually it splits them across **tables**
-# > of one: the slim columns that every query reads here, the large ones there, with the same key. That keeps the join, the
-# > transaction and the foreign key. Across databases, which is *functional* partitioning, they are gone:
+# > **The guide says** that *vertical* partitioning splits columns across *databases*. Usually it splits them across
+# > **tables** of one: the slim columns that every query reads here, the large ones there, with the same key. That
+# > keeps the join, the transaction and the foreign key. Across databases, which is *functional* partitioning, they
+# > are gone:
 
 # %% tags=["conclusion"]
 database.executescript(
@@ -1149,14 +1164,14 @@ for name, statement in attempts.items():
 assert refusals == ["IntegrityError", "OperationalError"]
 
 # %% [markdown]
-# *To here: 125 min.*
+# *To here: 117 min.*
 
 # %% [markdown] covers=["1.3.5"]
 # ### 1.3.5 High-level design
 #
-# Boxes and arrows. The styles differ in who owns the data and who waits. **Layers**: one program, each layer calls the one
-# below. **Service-oriented** and **microservices**: many programs, each with its own data in the second case, that call each
-# other. **Event-driven**: they tell each other what happened, and do not wait.
+# Boxes and arrows. The styles differ in who owns the data and who waits. **Layers**: one program, each layer calls
+# the one below. **Service-oriented** and **microservices**: many programs, each with its own data in the second case,
+# that call each other. **Event-driven**: they tell each other what happened, and do not wait.
 #
 # The arrows matter more than the boxes. An order needs the payment. It also sends a mail, books the stock, feeds the
 # statistics and tells the warehouse. Does the customer have to wait for those?
@@ -1186,16 +1201,17 @@ for name, calls in (
 assert p99[2] < 0.7 * p99[5]
 
 # %% [markdown]
-# **Synchronous** calls multiply their availabilities and add their times. An **asynchronous** message takes both out of the
-# customer's way, and costs you something else: the order is confirmed before the stock is booked, so now there must be an
-# answer to "and if there was none left?". That is a question for the business, and it is better asked before than
-# after. (Chapters 8 and 9.)
+# **Synchronous** calls multiply their availabilities and add their times. An **asynchronous** message takes both out
+# of the customer's way, and costs you something else: the order is confirmed before the stock is booked, so now there
+# must be an answer to "and if there was none left?". That is a question for the business, and it is better asked
+# before than after. (Chapters 8 and 9.)
 
 # %% [markdown] covers=["1.3.6"]
 # ### 1.3.6 Detailed design
 #
-# In the inner loop the choice of a structure *is* the design. A dictionary finds a key in one step, a sorted list in $\log n$,
-# a plain list in $n$. Until somebody sends you ten thousand keys that all have the same hash. How many steps then?
+# In the inner loop the choice of a structure *is* the design. A dictionary finds a key in one step, a sorted list in
+# $\log n$, a plain list in $n$. Until somebody sends you ten thousand keys that all have the same hash. How many
+# steps then?
 
 # %%
 widgets.data_structures.operations()
@@ -1206,11 +1222,11 @@ widgets.data_structures.operations()
 # %% [markdown] covers=["1.3.7"]
 # ### 1.3.7 Finding the bottleneck
 #
-# A request takes 5 ms of processor time, asks the database three times for 4 ms each, and writes 8 ms to disk. You can make one
-# of the three twice as fast. Which?
+# A request takes 5 ms of processor time, asks the database three times for 4 ms each, and writes 8 ms to disk. You
+# can make one of the three twice as fast. Which?
 #
-# Multiply visits by time and you have each resource's **demand** $D$. A resource with a demand of 12 ms cannot complete more
-# than $1/0.012$ requests a second, whatever the others do. So the largest demand is the bottleneck:
+# Multiply visits by time and you have each resource's **demand** $D$. A resource with a demand of 12 ms cannot
+# complete more than $1/0.012$ requests a second, whatever the others do. So the largest demand is the bottleneck:
 #
 # $$ X \le \frac{1}{D_\max}, \qquad \rho_k = X D_k $$
 
@@ -1235,10 +1251,10 @@ for name, demand in changes.items():
     )
 
 # %% [markdown]
-# Two of the three changes buy no throughput at all. The third moves the limit to the *next* resource and buys half of what it
-# promised: the bottleneck is never removed, it is moved. Before you multiply you must measure, and the first thing to
-# measure is what kind of work it is. A program that is **processor-bound** is busy all the time it takes. One that is
-# **I/O-bound** waits for a disk, the network or a database:
+# Two of the three changes buy no throughput at all. The third moves the limit to the *next* resource and buys half of
+# what it promised: the bottleneck is never removed, it is moved. Before you multiply you must measure, and the first
+# thing to measure is what kind of work it is. A program that is **processor-bound** is busy all the time it takes.
+# One that is **I/O-bound** waits for a disk, the network or a database:
 
 
 # %% tags=["nbval-ignore-output"]
@@ -1253,9 +1269,9 @@ print(f"checksum of 30 MB: processor busy {busy_share(lambda: zlib.crc32(blob)):
 print(f"waiting for 100 ms: processor busy {busy_share(lambda: time.sleep(0.1)):.0%}")
 
 # %% [markdown]
-# More threads help the second and not the first. (**Memory-bound** is the third kind: busy by this measure, and waiting for
-# memory all the same; chapter 5 measures it.) Then a *profile* says which function, a *load test* at which rate it breaks
-# (with arrivals that do not wait, 1.2.4), and *capacity planning* when that day comes:
+# More threads help the second and not the first. (**Memory-bound** is the third kind: busy by this measure, and
+# waiting for memory all the same; chapter 5 measures it.) Then a *profile* says which function, a *load test* at
+# which rate it breaks (with arrivals that do not wait, 1.2.4), and *capacity planning* when that day comes:
 
 # %%
 now, limit, monthly = 40, 83, 0.05
@@ -1267,8 +1283,9 @@ print(
 # %% [markdown] covers=["1.3.8"]
 # ### 1.3.8 Scaling the design
 #
-# That day has come: 80 requests a second for a database that does 100, 10 ms each, and next month there will be 160. A machine
-# twice as fast, a second machine, or a cache that answers half? At equal throughput, which has the best response time?
+# That day has come: 80 requests a second for a database that does 100, 10 ms each, and next month there will be 160.
+# A machine twice as fast, a second machine, or a cache that answers half? At equal throughput, which has the best
+# response time?
 
 
 # %% tags=["conclusion"]
@@ -1291,13 +1308,13 @@ up, pooled, split = list(answers.values())[1:4]
 assert up < pooled < split
 
 # %% [markdown]
-# The larger machine wins on response time: it does each request in half the time. Two that share a queue are
-# nearly as good. Two with a queue each keep today's response time, at twice today's load. But the larger machine has a
-# largest size and one power supply, and the two can lose one (then 160 a second meet a server for 100: see 1.2). The cache
-# is the cheapest of all, and owes you the other half on the day it is empty (chapter 5). Each lever buys one thing with
-# another; now you can say how much.
+# The larger machine wins on response time: it does each request in half the time. Two that share a queue are nearly
+# as good. Two with a queue each keep today's response time, at twice today's load. But the larger machine has a
+# largest size and one power supply, and the two can lose one (then 160 a second meet a server for 100: see 1.2). The
+# cache is the cheapest of all, and owes you the other half on the day it is empty (chapter 5). Each lever buys one
+# thing with another; now you can say how much.
 #
-# *To here: 140 min.*
+# *To here: 130 min.*
 
 # %% [markdown] covers=["1.4"]
 # ## 1.4 Five metrics, and what each is a property of
@@ -1316,9 +1333,9 @@ print(f"throughput: {response_ms.size / span_s:.1f} requests/s over {span_s:.0f}
 print(f"availability: {(response_ms < 200).mean():.2%} were answered within 200 ms")
 
 # %% [markdown]
-# Latency belongs to a **request**, throughput and availability to a **window**. Consistency belongs to a **history**: to
-# what several clients saw, in which order. Durability belongs to a **crash** that has not happened yet. No dashboard shows
-# the last two. You get them by argument, and you check them by breaking things.
+# Latency belongs to a **request**, throughput and availability to a **window**. Consistency belongs to a **history**:
+# to what several clients saw, in which order. Durability belongs to a **crash** that has not happened yet. No
+# dashboard shows the last two. You get them by argument, and you check them by breaking things.
 
 # %% [markdown] covers=["1.4.1"] errata=["E14"]
 # ### 1.4.1 Latency
@@ -1336,12 +1353,12 @@ widgets.network_latency.where_the_ms_go()
 #    \underbrace{\text{waiting in routers}}_\text{queueing} +
 #    \underbrace{\text{looking at it}}_\text{processing} $$
 #
-# For a small packet over a long way the first is everything. It falls only if you move closer, which is what a CDN does,
-# or ask less often: a new HTTPS connection takes two to three round trips before the first byte of an answer, and a page
-# that asks in sequence pays each one again.
+# For a small packet over a long way the first is everything. It falls only if you move closer, which is what a CDN
+# does, or ask less often: a new HTTPS connection spends a round trip on TCP and another on keys (TLS 1.3; two with
+# 1.2) before the request itself can leave, and a page that asks in sequence pays for each question again.
 #
-# > **The guide divides** the distance by the speed of light. That is the speed in a vacuum. In glass it is about two thirds
-# > of that (Kurose and Ross, *Computer Networking*, chapter 1), and the fibre does not go straight:
+# > **The guide divides** the distance by the speed of light. That is the speed in a vacuum. In glass it is about two
+# > thirds of that (Kurose and Ross, *Computer Networking*, chapter 1), and the fibre does not go straight:
 
 # %%
 distance_km, light_km_s = 5_570, 299_792.458
@@ -1354,16 +1371,16 @@ for medium, share in (("vacuum", 1), ("fibre", 2 / 3)):
 # %% [markdown]
 # ### The slowest of many
 #
-# Now inside the data centre, where distance is nothing. Your request asks a hundred servers at once and needs all answers.
-# Each is slow, above its P99, one time in a hundred. How many of *your* requests are slow?
+# Now inside the data centre, where distance is nothing. Your request asks a hundred servers at once and needs all
+# answers. Each is slow, above its P99, one time in a hundred. How many of *your* requests are slow?
 
 # %%
 widgets.queueing.fan_out()
 
 # %% [markdown]
-# Nearly two thirds. With $n$ independent calls all must be quick, $P = 1 - 0.99^n$, and your median is worse than *their*
-# P99 from about seventy on (Dean and Barroso, *The Tail at Scale*, CACM 2013). The P99 of the parts is the everyday of the
-# whole: that is why large sites care about the P99.9 of a single server.
+# Nearly two thirds. With $n$ independent calls all must be quick, $P = 1 - 0.99^n$, and your median is worse than
+# *their* P99 from about seventy on (Dean and Barroso, *The Tail at Scale*, CACM 2013). The P99 of the parts is the
+# everyday of the whole: that is why large sites care about the P99.9 of a single server.
 
 # %% tags=["conclusion"]
 part = queueing.mm1(70, 100)
@@ -1382,26 +1399,26 @@ met = (slowest > part.response_percentile(99)).mean()
 assert abs(met - 0.634) < 5 * np.sqrt(0.634 * 0.366 / slowest.size)
 
 # %% [markdown]
-# It breaks where the calls are not independent: if all are slow together, because of one switch or one garbage collection
-# schedule, fewer requests are hit, and harder.
+# It breaks where the calls are not independent: if all are slow together, because of one switch or one garbage
+# collection schedule, fewer requests are hit, and harder.
 #
-# *To here: 150 min.*
+# *To here: 139 min.*
 
 # %% [markdown] covers=["1.4.2"] errata=["E15"]
 # ### 1.4.2 Throughput
 #
-# One request alone takes 10 ms. You send from 50 workers, each of which waits for its answer and asks again at once. How
-# many requests a second?
+# One request alone takes 10 ms. You send from 50 workers, each of which waits for its answer and asks again at once.
+# How many requests a second?
 
 # %%
 widgets.queueing.closed_system()
 
 # %% [markdown]
-# > **The guide's formula**, workers over average latency, says $50/0.010 = 5{,}000$. The truth is 100: there is one server, it
-# > needs 10 ms each, and fifty workers only make a line in front of it. The formula is Little's law and therefore right,
-# > *if* the latency is the one measured at that load: it is 500 ms by then, and $50/0.5 = 100$. What cannot be done is put
-# > the latency of an idle system in. With a **think time** $Z$ between an answer and the next question (Lazowska and others,
-# > *Quantitative System Performance*, 1984):
+# > **The guide's formula**, workers over average latency, says $50/0.010 = 5{,}000$. The truth is 100: there is one
+# > server, it needs 10 ms each, and fifty workers only make a line in front of it. The formula is Little's law and
+# > therefore right, *if* the latency is the one measured at that load: it is 500 ms by then, and $50/0.5 = 100$. What
+# > cannot be done is put the latency of an idle system in. With a **think time** $Z$ between an answer and the next
+# > question (Lazowska and others, *Quantitative System Performance*, 1984):
 # >
 # > $$ X = \frac{N}{R + Z} \;\le\; \min\left(\frac{N}{S+Z}, \frac1S\right) $$
 
@@ -1420,29 +1437,29 @@ for think_ms in (0, 490):
     assert abs(measured.throughput / x - 1) < 5 / np.sqrt(customers)
 
 # %% [markdown]
-# Between the two bounds lies a knee, at $(S+Z)/S$ workers. Below it more workers buy throughput; above it they buy waiting.
-# A thread pool set to 200 "to be safe" is a queue that you built yourself.
+# Between the two bounds lies a knee, at $(S+Z)/S$ workers. Below it more workers buy throughput; above it they buy
+# waiting. A thread pool set to 200 "to be safe" is a queue that you built yourself.
 
 # %% [markdown] covers=["1.4.3"] errata=["E16"]
 # ### 1.4.3 Availability of a whole
 #
-# Back to the page with thirty services. In **series**, where all are needed, availabilities multiply; in **parallel**, where
-# any one will do, *un*availabilities do:
+# Back to the page with thirty services. In **series**, where all are needed, availabilities multiply; in
+# **parallel**, where any one will do, *un*availabilities do:
 #
 # $$ A_\text{series} = \prod A_i, \qquad A_\text{parallel} = 1-\prod (1-A_i) $$
 #
 # So give each service a second copy, and each is down a thousandth of a thousandth of the time. What is left of the 259
-# hours?
+# hours? (The picture asks it of a shorter chain with worse parts, where more is to be seen.)
 
 # %%
 widgets.availability.redundancy()
 
 # %% [markdown] errata=["E16"]
-# > **The guide states** both formulas without a condition. The condition is that failures are **independent** and that the
-# > switch always works. Two copies with the same bug, the same certificate that runs out on Sunday, or the same
-# > configuration pushed to both, are one copy. The standard way to say it (the $\beta$ factor of IEC 61508-6) is that a
-# > share $\beta$ of a unit's failures takes all units at once. And a switch notices a failure with a probability below one,
-# > the **coverage**:
+# > **The guide states** both formulas without a condition. The condition is that failures are **independent** and
+# > that the switch always works. Two copies with the same bug, the same certificate that runs out on Sunday, or the
+# > same configuration pushed to both, are one copy. The standard way to say it (the $\beta$ factor of IEC 61508-6) is
+# > that a share $\beta$ of a unit's failures takes all units at once. And a switch notices a failure with a
+# > probability below one, the **coverage**:
 
 # %% tags=["conclusion"]
 page = {}
@@ -1472,14 +1489,14 @@ assert page["two, a tenth of the failures in common"] > 50 * page["two, independ
 # what helps is to make the copies *different*, in place, in time of deployment, in who can break them. So ask of every
 # redundant pair in a design: what do they share?
 #
-# *To here: 162 min.*
+# *To here: 148 min.*
 
 # %% [markdown] covers=["1.4.4"] errata=["E17", "E18", "E19"]
 # ### 1.4.4 Consistency
 #
-# Ann changes her name from 0 to 1, and is told "done". A second later Bob opens her page, and sees 0. Is that allowed?
-# It depends on a promise that can be written down, and checked, in twenty lines. A **history** is what each client did, when
-# it asked and when the answer came:
+# Ann changes her name from 0 to 1, and is told "done". A second later Bob opens her page, and sees 0. Is that
+# allowed? It depends on a promise that can be written down, and checked, in twenty lines. A **history** is what each
+# client did, when it asked and when the answer came:
 
 
 # %%
@@ -1520,11 +1537,11 @@ def sequentially_consistent(history):
 
 
 # %% [markdown]
-# **Linearizable** (Herlihy and Wing, 1990): each operation seems to happen at one instant between question and answer, so
-# what ended before another began comes before it. **Sequentially consistent**: there is one order too, but only each client's
-# own order must be kept, not the clock's. **Eventually consistent**: if the writing stops, all copies come to agree, and
-# until then nothing is promised. Three copies; a write arrives at each after its own delay and is confirmed when enough have
-# it; a read asks some of them and takes the newest:
+# **Linearizable** (Herlihy and Wing, 1990): each operation seems to happen at one instant between question and
+# answer, so what ended before another began comes before it. **Sequentially consistent**: there is one order too, but
+# only each client's own order must be kept, not the clock's. **Eventually consistent**: if the writing stops, all
+# copies come to agree, and until then nothing is promised. Three copies; a write arrives at each after its own delay
+# and is confirmed when enough have it; a read asks some of them and takes the newest:
 
 
 # %%
@@ -1565,12 +1582,13 @@ pd.DataFrame(
 ).T
 
 # %% [markdown] errata=["E17"]
-# > **The guide says** that strong consistency is when all nodes see the same data immediately, all replicas changed at once.
-# > No system does that, and none has to. In the second line the third copy is half a second behind, so the copies *differ*, and
-# > the history is linearizable all the same: a promise about what clients can **observe**, not about what replicas hold. (Raft
-# > works like that: a majority suffices.) The first line shows what the guide's definition of the two models leaves out, the
-# > clock: the stale read is fine sequentially, as if Bob had asked earlier, and not linearizable, because Ann had already been
-# > told. The last line is neither: Bob saw time run backwards.
+# > **The guide says** that strong consistency is when all nodes see the same data immediately, all replicas changed
+# > at once. No system does that, and none has to. In the second line the third copy is half a second behind, so the
+# > copies *differ*, and the history is linearizable all the same: a promise about what clients can **observe**, not
+# > about what replicas hold. (Raft works like that: a majority suffices.) The first line shows what the guide's
+# > definition of the two models leaves out, the clock: the stale read is fine sequentially, as if Bob had asked
+# > earlier, and not linearizable, because Ann had already been told. The last line is neither: Bob saw time run
+# > backwards.
 
 # %% tags=["conclusion"]
 verdicts = [(linearizable(h), sequentially_consistent(h)) for h in cases.values()]
@@ -1589,14 +1607,15 @@ print(
 )
 
 # %% [markdown]
-# (One write, and reads after it. With reads *during* the write two of three do not suffice, unless a reader also repairs
-# what it saw: Attiya, Bar-Noy and Dolev, JACM 1995.)
+# (One write, and reads after it. With reads *during* the write two of three do not suffice, unless a reader also
+# repairs what it saw: Attiya, Bar-Noy and Dolev, JACM 1995.)
 #
-# > **The guide's CAP theorem**: C is that all nodes see the same data, A that the system remains operational, and of C, A and
-# > P you may have two. The theorem (Gilbert and Lynch, 2002) is about narrower things. **C** is linearizability. **A** is that
-# > *every* request to a node that has not failed gets an answer that is no error. **P** is that messages may be lost. A system
-# > that is up 99.999 % of the time can be unavailable in that sense, and P is not yours to give up: networks lose messages. Two
-# > copies, cut off from each other from 10 to 60 ms. Ann writes on the left at 20; Bob reads on the right at 30 and at 70:
+# > **The guide's CAP theorem**: C is that all nodes see the same data, A that the system remains operational, and of
+# > C, A and P you may have two. The theorem (Gilbert and Lynch, 2002) is about narrower things. **C** is
+# > linearizability. **A** is that *every* request to a node that has not failed gets an answer that is no error.
+# > **P** is that messages may be lost. A system that is up 99.999 % of the time can be unavailable in that sense, and
+# > P is not yours to give up: networks lose messages. Two copies, cut off from each other from 10 to 60 ms. Ann
+# > writes on the left at 20; Bob reads on the right at 30 and at 70:
 
 
 # %% tags=["conclusion"]
@@ -1628,13 +1647,14 @@ for policy in ("answer", "refuse", "wait"):
 assert promises == {"answer": False, "refuse": True, "wait": True}
 
 # %% [markdown]
-# > During the cut you choose, request by request: answer and be possibly wrong, or refuse. (To wait is to refuse slowly: if the
-# > cut never heals, no answer comes.) Outside of a cut you have both, and pay for C with round trips instead.
+# > During the cut you choose, request by request: answer and be possibly wrong, or refuse. (To wait is to refuse
+# > slowly: if the cut never heals, no answer comes.) Outside of a cut you have both, and pay for C with round trips
+# > instead.
 #
-# > **The guide uses** the word consistency for three things and does not tell them apart. In **ACID** it means that your
-# > application's *invariants* hold, such as "no account below zero". In **CAP** it means linearizability. In *eventual
-# > consistency* it means that copies **converge**. They are independent. Below two copies of an account of 100 accept a
-# > withdrawal of 100 each, and then exchange what happened:
+# > **The guide uses** the word consistency for three things and does not tell them apart. In **ACID** it means that
+# > your application's *invariants* hold, such as "no account below zero". In **CAP** it means linearizability. In
+# > *eventual consistency* it means that copies **converge**. They are independent. Below two copies of an account of
+# > 100 accept a withdrawal of 100 each, and then exchange what happened:
 
 # %% tags=["conclusion"]
 left, right = [100, -100], [100, -100]  # each saw 100, and allowed one withdrawal
@@ -1656,28 +1676,29 @@ for _ in range(2):
 assert converged and balance < 0 <= kept
 
 # %% [markdown]
-# > Convergence without the invariant on the left; the invariant, by having *one* copy decide, on the right. If somebody asks you
-# > for consistency, ask back: which?
+# > Convergence without the invariant on the left; the invariant, by having *one* copy decide, on the right. If
+# > somebody asks you for consistency, ask back: which?
 
 # %% [markdown] covers=["1.4.5"]
 # ### 1.4.5 Durability
 #
-# "Saved" means that it survives. What does it have to survive: the end of your process, the end of the operating system, of the
-# disk, of the building? **ACID** promises four things, *atomicity* (all or nothing), *consistency* (see above), *isolation* (as
-# if nobody else were there) and *durability*, and a single file gives you the first and the last: the **write-ahead log**. What
-# is to be done is written there, and forced to disk, before it is done and before anybody is told. After a crash the log is
-# read from the start.
+# "Saved" means that it survives. What does it have to survive: the end of your process, the end of the operating
+# system, of the disk, of the building? **ACID** promises four things, *atomicity* (all or nothing), *consistency*
+# (see above), *isolation* (as if nobody else were there) and *durability*, and a single file gives you the first and
+# the last: the **write-ahead log**. What is to be done is written there, and forced to disk, before it is done and
+# before anybody is told. After a crash the log is read from the start.
 #
-# A log in memory is a thousand times quicker to write than one that is forced to disk with `fsync`. If you leave the force
-# out: how many confirmed writes does a power failure take?
+# A log in memory is a thousand times quicker to write than one that is forced to disk with `fsync`. If you leave the
+# force out: how many confirmed writes does a power failure take?
 
 # %%
 widgets.write_ahead_log.crash()
 
 # %% [markdown]
-# Turn `fsync` on, and drag the crash through the file: the two lines on the left never part again by more than one, and in the
-# right direction. What is recovered may hold a commit that nobody was told of; it never lacks one that somebody was. Which
-# is all that durability can mean: **acknowledge after the force**. At every byte, not at the ones we thought of:
+# Turn `fsync` on, and drag the crash through the file: the two lines on the left never part again by more than one,
+# and in the right direction. What is recovered may hold a commit that nobody was told of; it never lacks one that
+# somebody was. Which is all that durability can mean: **acknowledge after the force**. At every byte, not at the ones
+# we thought of:
 
 # %% tags=["conclusion"]
 total = write_ahead_log.run_bytes(commits=20)
@@ -1697,10 +1718,10 @@ for fsync in (True, False):
     assert max(killed) <= 0
 
 # %% [markdown]
-# The last sentence under the picture is why this bug lives so long. If only the *program* dies, nothing is lost, `fsync` or not:
-# what was written is in the operating system's page cache, and that lives on. `kill -9` is the test everybody runs, and it passes.
-# Here it is on a real SQLite, with each setting of its two knobs; and on the log above, where the file is also cut off where it
-# was last forced out, which is what a power cut may leave:
+# The last sentence under the picture is why this bug lives so long. If only the *program* dies, nothing is lost,
+# `fsync` or not: what was written is in the operating system's page cache, and that lives on. `kill -9` is the test
+# everybody runs, and it passes. Here it is on a real SQLite, with each setting of its two knobs; and on the log
+# above, where the file is also cut off where it was last forced out, which is what a power cut may leave:
 
 # %% tags=["nbval-ignore-output"]
 kills = pd.DataFrame([vars(one) for one in crash_lab.kill_every_mode()])
@@ -1712,15 +1733,16 @@ pd.DataFrame([vars(crash_lab.kill_log(fsync)) for fsync in (True, False)])[
 ]
 
 # %% [markdown]
-# SQLite's `synchronous = NORMAL` in WAL mode is a decision of this kind: its manual says that commits may roll back after a
-# power loss, and the file stays whole. You are allowed to choose that. You are not allowed to choose it without knowing.
+# SQLite's `synchronous = NORMAL` in WAL mode is a decision of this kind: its manual says that commits may roll back
+# after a power loss, and the file stays whole. You are allowed to choose that. You are not allowed to choose it
+# without knowing.
 #
 # ### Beyond one disk
 #
 # A log on one disk survives a crash and not the disk. Copies survive the disk. If the copy is told *after* the client
-# (asynchronous replication), a failover loses what was on the way: write rate times lag. If it is told before, every write
-# waits for it. And no copy survives a mistake, because it repeats the mistake at once: for `DELETE` without `WHERE` there
-# are **backups**, and only those that somebody has restored count.
+# (asynchronous replication), a failover loses what was on the way: write rate times lag. If it is told before, every
+# write waits for it. And no copy survives a mistake, because it repeats the mistake at once: for `DELETE` without
+# `WHERE` there are **backups**, and only those that somebody has restored count.
 
 # %%
 for lag_s in (0.05, 2, 60):
@@ -1731,16 +1753,16 @@ for lag_s in (0.05, 2, 60):
 print(f"500 writes/s, backup every night: {500 * 86_400 / 2:,.0f} on average")
 
 # %% [markdown]
-# *To here: 175 min.*
+# *To here: 170 min.*
 #
 # ## A decision
 #
-# A photo service. Five million people a day look at forty photos each and one in five adds one. The product manager wants it
-# "fast and always on". You have an hour.
+# A photo service. Five million people a day look at forty photos each and one in five adds one. The product manager
+# wants it "fast and always on". You have an hour.
 #
-# **First the requirements**, as they can be missed: *in every ten minutes 99 % of the page requests within 200 ms at the load
-# balancer; 99.9 % of the requests of each 30 days answered; no confirmed photo lost with one data centre.* The first and the
-# second come back to you in a moment, the third is a number of copies.
+# **First the requirements**, as they can be missed: *in every ten minutes 99 % of the page requests within 200 ms at
+# the load balancer; 99.9 % of the requests of each 30 days answered; no confirmed photo lost with one data centre.*
+# The first and the second come back to you in a moment, the third is a number of copies.
 #
 # **Then the numbers**, with the spread of what you do not know:
 
@@ -1760,8 +1782,9 @@ pd.DataFrame(sized.rows(keys=("mean_rps", "peak_rps", "peak_writes", "outgoing")
 ].round(1)
 
 # %% [markdown]
-# **Then the servers.** Not by "70 % busy": by the requirement. A request takes 10 ms of work; half of the 200 ms belong to the
-# network and the database; so the P99 of the service is 100 ms, at the P90 of the peak, and with one of three zones gone.
+# **Then the servers.** Not by "70 % busy": by the requirement. A request takes 10 ms of work; half of the 200 ms
+# belong to the network and the database; so the P99 of the service is 100 ms, at the P90 of the peak, and with one of
+# three zones gone.
 
 
 # %%
@@ -1786,11 +1809,12 @@ for name, number in (("all three zones", fleet), ("one zone gone", fleet * 2 // 
     )
 
 # %% [markdown]
-# So large a pool meets its P99 at 99 % busy, by the formula. Nobody runs one there: one per cent more and there is no steady
-# state at all. Hence the tenth on top. And the *zone* decides the number more than the queue does: on an ordinary day a third
-# of what you rent is waiting for a disaster.
+# So large a pool meets its P99 at 99 % busy, by the formula. Nobody runs one there: one per cent more and there is no
+# steady state at all. Hence the tenth on top. And the *zone* decides the number more than the queue does: on an
+# ordinary day a third of what you rent is waiting for a disaster.
 #
-# **Then the nines.** Everything a page needs, in series; what each is up is an assumption, and its origin stands beside it:
+# **Then the nines.** Everything a page needs, in series; what each is up is an assumption, and its origin stands
+# beside it:
 
 # %%
 chain = {
@@ -1834,11 +1858,11 @@ for standby in ("primary alone", "with a standby"):
 table
 
 # %% [markdown]
-# The single database alone breaks the promise; the standby keeps it, barely, and the largest part left is the store that you
-# do not own. That is fine if a cache in front still shows the popular photos while it is down.
+# The single database alone breaks the promise; the standby keeps it, barely, and the largest part left is the store
+# that you do not own. That is fine if a cache in front still shows the popular photos while it is down.
 #
-# **Then the bill.** Prices are round assumptions: 0.10 for an hour of a server, 0.02 to keep a gigabyte for a month, 0.05 to send
-# one. Photos of 2 MB are kept in three copies, for a year so far, and shown at 200 kB:
+# **Then the bill.** Prices are round assumptions: 0.10 for an hour of a server, 0.02 to keep a gigabyte for a month,
+# 0.05 to send one. Photos of 2 MB are kept in three copies, for a year so far, and shown at 200 kB:
 
 
 # %%
@@ -1865,13 +1889,13 @@ bills["saved"] = 1 - bills["together"] / bills["together"].iloc[0]
 bills.style.format("{:,.0f}").format("{:.0%}", subset=["saved"])
 
 # %% [markdown]
-# Here is the point of the hour. Everything up to now was about the servers, and they are a seventh of the bill. The largest lever
-# in the design is the *image format*. It costs no nine and no millisecond; it makes pages quicker. You would not have found it by
-# drawing boxes.
+# Here is the point of the hour. Everything up to now was about the servers, and they are fifteen per cent of the
+# bill. The largest lever in the design is the *image format*. It costs no nine and no millisecond; it makes pages
+# quicker. You would not have found it by drawing boxes.
 #
-# **Last, what could be wrong.** The requests may come in worse bunches than Poisson's. The one guess that everything hangs on is
-# views a person, so measure that first. And nobody has asked yet what happens when a user deletes a photo that three copies, a
-# CDN and a backup hold, which in Europe is a requirement.
+# **Last, what could be wrong.** The requests may come in worse bunches than Poisson's. The one guess that everything
+# hangs on is views a person, so measure that first. And nobody has asked yet what happens when a user deletes a photo
+# that three copies, a CDN and a backup hold, which in Europe is a requirement.
 
 # %% [markdown]
 # ## Check yourself
@@ -1882,13 +1906,14 @@ widgets.check_yourself("fundamentals")
 # %% [markdown]
 # ## Exercises
 #
-# Write your answer into each cell, run it, then run the folded cell below it: it says "right", or the first thing that is
-# not. The hints climb: what is asked again, an idea, half a solution.
+# Write your answer into each cell, run it, then run the folded cell below it: it says "right", or the first thing
+# that is not. The hints climb: what is asked again, an idea, half a solution.
 #
 # ### 1 · Compute: how quick a repair?
 #
-# A service fails every `mttf_h` hours of running. Return the mean time to repair, in hours, that gives it so many nines. For
-# three nines and 999 hours it is 1 hour; `nines` may be a fraction: 2.3 nines are an unavailability of $10^{-2.3}$.
+# A service fails every `mttf_h` hours of running. Return the mean time to repair, in hours, that gives it so many
+# nines. For three nines and 999 hours it is 1 hour; `nines` may be a fraction: 2.3 nines are an unavailability of
+# $10^{-2.3}$.
 
 
 # %%
@@ -1926,8 +1951,8 @@ report("1", list(check_mttr_for(mttr_for)))
 # %% [markdown]
 # ### 2 · Build: a percentile
 #
-# Return the smallest of the times that at least `percent` per cent of all times do not exceed (the *nearest rank*), for a
-# `percent` from 1 to 100. For `[5, 1, 9, 7]` the P50 is 5 and the P51 is 7. Leave the list as it is.
+# Return the smallest of the times that at least `percent` per cent of all times do not exceed (the *nearest rank*),
+# for a `percent` from 1 to 100. For `[5, 1, 9, 7]` the P50 is 5 and the P51 is 7. Leave the list as it is.
 
 
 # %%
@@ -2018,8 +2043,9 @@ report("3", list(check_erlang_c(erlang_c)))
 # %% [markdown]
 # ### 4 · Decide: how many servers?
 #
-# At the peak 900 requests a second arrive at random; each takes 10 ms on average, exponentially distributed. The P99 of the
-# response time must be at most 60 ms, *also while one server is down*. Give the fewest servers, all fed from one queue.
+# At the peak 900 requests a second arrive at random; each takes 10 ms on average, exponentially distributed. The P99
+# of the response time must be at most 60 ms, *also while one server is down*. Give the fewest servers, all fed from
+# one queue.
 
 # %%
 my_servers = None  # your number
@@ -2055,9 +2081,9 @@ report("4", list(check_servers(my_servers)))
 # %% [markdown]
 # ### 5 · Build: what follows from what?
 #
-# A functional dependency is a pair of sets: who knows the first knows the second. Return all attributes that follow from the
-# given ones (their *closure*). With `({"order"}, {"customer"})` and `({"customer"}, {"address"})` the closure of `{"order"}`
-# is `{"order", "customer", "address"}`.
+# A functional dependency is a pair of sets: who knows the first knows the second. Return all attributes that follow
+# from the given ones (their *closure*). With `({"order"}, {"customer"})` and `({"customer"}, {"address"})` the
+# closure of `{"order"}` is `{"order", "customer", "address"}`.
 
 
 # %%
@@ -2096,7 +2122,10 @@ def check_closure(function):
             return
         expected = normalisation.closure(
             kept,
-            [normalisation.Dependency(frozenset(a), frozenset(b)) for a, b in dependencies],
+            [
+                normalisation.Dependency(frozenset(a), frozenset(b))
+                for a, b in dependencies
+            ],
         )
         if given != kept:
             yield "the set that was given has changed"
@@ -2114,9 +2143,10 @@ report("5", list(check_closure(closure)))
 # %% [markdown]
 # ### 6 · Build: after the crash
 #
-# A log is a sequence of records, each made by `record` below and ended by a newline. A transaction is some `set key value`
-# records and then `commit`. Return the keys and values, as bytes, of all transactions that were committed. A crash may cut the
-# log anywhere, and a bad disk may change a byte: what comes from the first damaged record on does not count.
+# A log is a sequence of records, each made by `record` below and ended by a newline. A transaction is some
+# `set key value` records and then `commit`. Return the keys and values, as bytes, of all transactions that were
+# committed. A crash may cut the log anywhere, and a bad disk may change a byte: what comes from the first damaged
+# record on does not count.
 
 
 # %%
@@ -2176,28 +2206,28 @@ report("6", list(check_recover(recover)))
 # %% [markdown]
 # ## Take-aways
 #
-# 1. Thirty times 99.9 % is 97 %. Series multiply what is up, copies multiply what is down, and what the copies share is what is
-#    left.
-# 2. Response time grows as $1/(1-\rho)$ with one server, and much later with a pool; the tail behind a mean is wider than the
-#    mean.
+# 1. Thirty times 99.9 % is 97 %. Series multiply what is up, copies multiply what is down, and what the copies share
+#    is what is left.
+# 2. Response time grows as $1/(1-\rho)$ with one server, and much later with a pool; the tail behind a mean is wider
+#    than the mean.
 # 3. $L = \lambda W$ holds for every box. Put measured times in, not those of an idle system.
 # 4. Guess the middle and the spread; buy for the P90 of the product, and look into the guess that makes most of it.
-# 5. A requirement is a percentile, a share and a window. Consistency and durability are not on a dashboard: argue them, and break
-#    them.
+# 5. A requirement is a percentile, a share and a window. Consistency and durability are not on a dashboard: argue
+#    them, and break them.
 #
 # ## Read on
 #
 # - Martin Kleppmann: *Designing Data-Intensive Applications*, 2017, chapters 1 and 9.
-# - Algirdas Avižienis, Jean-Claude Laprie, Brian Randell, Carl Landwehr: *Basic Concepts and Taxonomy of Dependable and Secure
-#   Computing*, IEEE TDSC 1(1), 2004.
+# - Algirdas Avižienis, Jean-Claude Laprie, Brian Randell, Carl Landwehr: *Basic Concepts and Taxonomy of Dependable
+#   and Secure Computing*, IEEE TDSC 1(1), 2004.
 # - John D. C. Little: *A Proof for the Queuing Formula L = λW*, Operations Research 9(3), 1961.
-# - Leonard Kleinrock: *Queueing Systems*, volume 1, 1975; Mor Harchol-Balter: *Performance Modeling and Design of Computer
-#   Systems*, 2013.
+# - Leonard Kleinrock: *Queueing Systems*, volume 1, 1975; Mor Harchol-Balter: *Performance Modeling and Design of
+#   Computer Systems*, 2013.
 # - Edward Lazowska, John Zahorjan, Scott Graham, Kenneth Sevcik: *Quantitative System Performance*, 1984.
-# - Neil Gunther: *Guerrilla Capacity Planning*, 2007; John Gustafson: *Reevaluating Amdahl's Law*, CACM 31(5), 1988; Alan Karp,
-#   Horace Flatt: *Measuring Parallel Processor Performance*, CACM 33(5), 1990.
+# - Neil Gunther: *Guerrilla Capacity Planning*, 2007; John Gustafson: *Reevaluating Amdahl's Law*, CACM 31(5), 1988;
+#   Alan Karp, Horace Flatt: *Measuring Parallel Processor Performance*, CACM 33(5), 1990.
 # - Jeffrey Dean, Luiz André Barroso: *The Tail at Scale*, CACM 56(2), 2013.
-# - Maurice Herlihy, Jeannette Wing: *Linearizability*, ACM TOPLAS 12(3), 1990; Seth Gilbert, Nancy Lynch: *Brewer's Conjecture
-#   and the Feasibility of Consistent, Available, Partition-Tolerant Web Services*, SIGACT News 33(2), 2002; Martin Kleppmann: *A
-#   Critique of the CAP Theorem*, 2015.
+# - Maurice Herlihy, Jeannette Wing: *Linearizability*, ACM TOPLAS 12(3), 1990; Seth Gilbert, Nancy Lynch: *Brewer's
+#   Conjecture and the Feasibility of Consistent, Available, Partition-Tolerant Web Services*, SIGACT News 33(2),
+#   2002; Martin Kleppmann: *A Critique of the CAP Theorem*, 2015.
 # - Roy Fielding: *Architectural Styles and the Design of Network-based Software Architectures*, 2000, chapter 5.
