@@ -147,7 +147,7 @@ pd.DataFrame({f"{servers} servers": option(servers) for servers in (4, 5, 6, 8)}
 # maximized there: a line was drawn where the next server is not worth its rent. The rest of 1.2 takes the goals one
 # at a time, each with its unit, its formula, and the place where the formula stops being true.
 
-# %% [markdown] covers=["1.2.1"] errata=["E01", "E02"]
+# %% [markdown] covers=["1.2.1"]
 # ### 1.2.1 Scalability
 #
 # **Scalability** is what happens to throughput when you add resources, and to everything else when load, distance or
@@ -184,7 +184,7 @@ pd.DataFrame(
         "growing job (Gustafson)": scaling.gustafson(0.1, processors),
     },
     index=pd.Index(processors, name="processors").map("{:,}".format),
-).map("{:,.4g}".format)
+).map("{:,.4f}".format)
 
 # %% [markdown] errata=["E01"]
 # > **The guide says** that adding machines has no hardware limits. Amdahl's curve levels off, and real systems do
@@ -238,7 +238,7 @@ pd.DataFrame(
 #
 # *To here: 26 min.*
 
-# %% [markdown] covers=["1.2.2"] errata=["E03", "E05", "E06"]
+# %% [markdown] covers=["1.2.2"]
 # ### 1.2.2 Reliability
 #
 # Machine A fails every hundred hours and is back after one. Machine B fails once in ten thousand hours, a bit more
@@ -486,9 +486,10 @@ assert np.percentile(load_test(False), 99) > 900
 widgets.queueing.littles_law()
 
 # %% [markdown]
-# Four, whatever the law of the service times: the area under the curve is the same whether you add it up by the
-# moment or by the customer. **Little's law** (Operations Research, 1961) holds for every distribution, every order of
-# service and every box you draw, as long as what goes in comes out again:
+# Four: 80 a second, for a twentieth of a second each. Try the other laws: both numbers move, and they stay together,
+# because they are the same area under the curve, added up once by the moment and once by the customer. **Little's
+# law** (Operations Research, 1961) holds for every distribution, every order of service and every box you draw, as
+# long as what goes in comes out again:
 #
 # $$ L = \lambda W $$
 #
@@ -826,7 +827,7 @@ assert readings["worst ten minutes, P50"] > 200
 # The same with availability: "99.9 %" is a budget, and over 30 days it is 43 minutes (1.2.3). What is left of it is the
 # **error budget**, and it answers a question that no adjective does: may we deploy today?
 
-# %% [markdown] covers=["1.3.2"] errata=["E11", "E12", "E13"]
+# %% [markdown] covers=["1.3.2"]
 # ### 1.3.2 Capacity estimation
 #
 # A million people use the service each day, ten requests each, and each keeps a megabyte with you. Is that a lot?
@@ -1402,43 +1403,45 @@ assert abs(met - 0.634) < 5 * np.sqrt(0.634 * 0.366 / slowest.size)
 #
 # *To here: 139 min.*
 
-# %% [markdown] covers=["1.4.2"] errata=["E15"]
+# %% [markdown] covers=["1.4.2"]
 # ### 1.4.2 Throughput
 #
-# One request alone takes 10 ms. You send from 50 workers, each of which waits for its answer and asks again at once.
-# How many requests a second?
+# A request takes 100 ms while the system is idle: 10 ms at the one database, 90 ms elsewhere, where there is room for
+# everybody. Fifty workers each wait for their answer and then send the next request. How many requests a second?
 
 # %%
 widgets.queueing.closed_system()
 
-# %% [markdown]
-# > **The guide's formula**, workers over average latency, says $50/0.010 = 5{,}000$. The truth is 100: there is one
-# > server, it needs 10 ms each, and fifty workers only make a line in front of it. The formula is Little's law and
-# > therefore right, *if* the latency is the one measured at that load: it is 500 ms by then, and $50/0.5 = 100$. What
-# > cannot be done is put the latency of an idle system in. With a **think time** $Z$ between an answer and the next
-# > question (Lazowska and others, *Quantitative System Performance*, 1984):
+# %% [markdown] errata=["E15"]
+# > **The guide's formula**, workers over average latency, says 500. The truth is 100: the database needs 10 ms for
+# > each request, and the other workers stand in line for it. The formula is Little's law and therefore right, *if*
+# > the latency is the one measured at that load. By then it is 500 ms, and $50/0.5 = 100$. What cannot be done is put
+# > the latency of an idle system in. With $R$ the time at the database and $Z$ the time elsewhere, often called
+# > **think time** (Lazowska and others, *Quantitative System Performance*, 1984):
 # >
 # > $$ X = \frac{N}{R + Z} \;\le\; \min\left(\frac{N}{S+Z}, \frac1S\right) $$
 
 # %% tags=["conclusion"]
-for think_ms in (0, 490):
-    exact = queueing.closed_queue(50, think_ms / 1e3, 0.01)
+elsewhere_s, database_s = 0.090, 0.010
+for workers in (5, 10, 50):
+    exact = queueing.closed_queue(workers, elsewhere_s, database_s)
     measured = queueing.simulate_closed(
-        50, think_ms / 1e3, 0.01, answers=customers, seed=seed
+        workers, elsewhere_s, database_s, answers=customers, seed=seed
     )
-    x, r = exact.throughput[-1], exact.response_s[-1]
+    x, latency_s = exact.throughput[-1], exact.response_s[-1] + elsewhere_s
     print(
-        f"50 workers, think time {think_ms:3} ms: {x:5.1f} requests/s (simulated {measured.throughput:.1f}), "
-        f"response {r * 1e3:.0f} ms; N/(R + Z) = {50 / (r + think_ms / 1e3):.1f}"
+        f"{workers:2} workers: workers / idle latency = {workers / 0.1:3.0f}, "
+        f"workers / measured latency = {workers / latency_s:5.1f}, "
+        f"requests/s = {x:5.1f} (simulated {measured.throughput:5.1f})"
     )
-    # Answers come one service time apart, at worst: the error of a mean of exponential times.
+    # Each answer takes an exponential service and think time: at worst the error of their mean.
     assert abs(measured.throughput / x - 1) < 5 / np.sqrt(customers)
 
 # %% [markdown]
-# Between the two bounds lies a knee, at $(S+Z)/S$ workers. Below it more workers buy throughput; above it they buy
-# waiting. A thread pool set to 200 "to be safe" is a queue that you built yourself.
+# Between the two bounds lies a knee, here at $(S+Z)/S = 10$ workers. Below it more workers buy throughput; above it
+# they buy waiting. A thread pool set to 200 "to be safe" is a queue that you built yourself.
 
-# %% [markdown] covers=["1.4.3"] errata=["E16"]
+# %% [markdown] covers=["1.4.3"]
 # ### 1.4.3 Availability of a whole
 #
 # Back to the page with thirty services. In **series**, where all are needed, availabilities multiply; in
@@ -1489,7 +1492,7 @@ assert page["two, a tenth of the failures in common"] > 50 * page["two, independ
 #
 # *To here: 148 min.*
 
-# %% [markdown] covers=["1.4.4"] errata=["E17", "E18", "E19"]
+# %% [markdown] covers=["1.4.4"]
 # ### 1.4.4 Consistency
 #
 # Ann changes her name from 0 to 1, and is told "done". A second later Bob opens her page, and sees 0. Is that
@@ -1604,7 +1607,7 @@ print(
     "200 random histories, written to two of three and read from two of three: all linearizable"
 )
 
-# %% [markdown]
+# %% [markdown] errata=["E18"]
 # (One write, and reads after it. With reads *during* the write two of three do not suffice, unless a reader also
 # repairs what it saw: Attiya, Bar-Noy and Dolev, JACM 1995.)
 #
@@ -1644,7 +1647,7 @@ for policy in ("answer", "refuse", "wait"):
     )
 assert promises == {"answer": False, "refuse": True, "wait": True}
 
-# %% [markdown]
+# %% [markdown] errata=["E19"]
 # > During the cut you choose, request by request: answer and be possibly wrong, or refuse. (To wait is to refuse
 # > slowly: if the cut never heals, no answer comes.) Outside of a cut you have both, and pay for C with round trips
 # > instead.
