@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -9,9 +10,9 @@ from numpy.typing import NDArray
 
 from course import resharding, sharding
 from course.workloads import zipf_probabilities
-from widgets.controls import choice, log_slider, slider
+from widgets.controls import choice, log_slider, seed, slider
 from widgets.explorable import choose, estimate, explorable
-from widgets.plot import Axis, Mark, Panel, View, bars, count, line, percent, points, quantity
+from widgets.plot import Axis, Mark, Note, Panel, Trace, View, bars, count, line, percent, points, quantity
 
 # --- resharding and hot shards ------------------------------------------------------------------------------
 
@@ -160,4 +161,123 @@ def hot_shard(shards: int, zipf_s: float, keys: int, method: str, copies: int) -
         f"The {shards} shards hold from {percent(held.min())} to {percent(held.max())} of the keys, and get from "
         f"{percent(load.min())} to {percent(load.max())} of the requests. {bound}",
         answer="It falls by less than a third" if doubled > at_ten * 2 / 3 else "It halves",
+    )
+
+
+# --- the ring -----------------------------------------------------------------------------------------------
+
+_KEYS = 100_000
+_SECTORS = 720
+_OTHERS = (0, 2, 3, 4, 5, 6)
+_CHANGED = 1
+
+
+@lru_cache(maxsize=64)
+def _ring_theory(servers: int, vnodes: int) -> tuple[float, float, float]:
+    """Where nine of ten hash functions put the share of one server, and the expected maximum over the mean."""
+    low, high = (sharding.ring_share_percentile(servers, vnodes, percent) for percent in (5, 95))
+    return low, high, sharding.expected_max_over_mean(servers, vnodes)
+
+
+def _arcs(which: NDArray[np.bool_], radius: float, name: str, color: int) -> Trace:
+    """Draw those sectors of a circle, clockwise from the top; neighbours join."""
+    x: list[float] = []
+    y: list[float] = []
+    bounds = np.flatnonzero(np.diff(np.concatenate(([False], which, [False])).astype(np.int8)))
+    for begin, end in zip(bounds[::2].tolist(), bounds[1::2].tolist(), strict=True):
+        angles = np.arange(begin, end + 1) / _SECTORS * 2 * np.pi
+        x += [*(radius * np.sin(angles)).tolist(), np.nan]
+        y += [*(radius * np.cos(angles)).tolist(), np.nan]
+    return replace(line(x, y, name, color=color, width=15), legend=False)
+
+
+def _owners(ring: sharding.Ring) -> NDArray[np.int32]:
+    """Server of the middle of each sector."""
+    middles = ((np.arange(_SECTORS) + 0.5) / _SECTORS * 2.0**32).astype(np.uint32)
+    return np.asarray(ring.owners[np.searchsorted(ring.tokens, middles) % ring.tokens.size])
+
+
+def _circle(owners: NDArray[np.int32], first: int, radius: float) -> list[Trace]:
+    """Draw a ring, each sector in the colour of its server."""
+    return [
+        _arcs(owners == node, radius, f"server {node - first + 1}", _OTHERS[(node - first) % len(_OTHERS)])
+        for node in np.unique(owners).tolist()
+    ]
+
+
+@explorable(
+    "A server joins the ring",
+    predict=estimate(
+        "Ten servers share the keys on a ring, 100 tokens each. An eleventh joins. What share of the keys moves?",
+        unit="%",
+    ),
+    leaves_out="keys that are asked for more often than others: here every key counts the same.",
+    servers=slider(2, 50, 10, "servers before"),
+    vnodes=log_slider(1, 500, 100, "virtual nodes (tokens) a server", whole=True),
+    change=choice(("add a server", "remove a server"), "add a server", "change"),
+    seed=seed(),
+)
+def ring(servers: int, vnodes: int, change: str, seed: int) -> View:
+    """Draw the ring before and after a server comes or goes, and how the keys are spread."""
+    # Other names are other places on the ring: what another hash function would do.
+    first = (seed - 1) * 53 % 32_000
+    before = sharding.Ring(tuple(range(first, first + servers)), vnodes)
+    adds = change == "add a server"
+    changed = first + servers if adds else first + servers - 1
+    after = before.add(changed) if adds else before.remove(changed)
+    keys = np.arange(_KEYS)
+    old, new = _owners(before), _owners(after)
+    moved = sharding.moves(before, after, keys).share
+    most = servers + adds
+    expected = 1 / most
+    low, high, _ = _ring_theory(most, vnodes)
+    maximum = _ring_theory(len(after.nodes), vnodes)[2]
+    modulo = sharding.expected_moves("modulo", servers, "add" if adds else "remove")
+    spread = sharding.load(after, keys)
+    was = sharding.load(before, keys)
+    load = spread.share * len(after.nodes)
+    other = np.array(after.nodes) != changed
+    place = np.array(after.nodes) - first + 1
+    word = "The new server takes" if adds else "The server that goes leaves"
+    return View(
+        [
+            Panel(
+                [
+                    *_circle(old, first, 0.66),
+                    *_circle(new, first, 0.83),
+                    _arcs(old != new, 1.0, "moved", _CHANGED),
+                ],
+                Axis("across", range=(-1.1, 1.1), hidden=True),
+                Axis("up", range=(-1.1, 1.1), hidden=True),
+                title="Before, after, and what moved",
+                notes=[
+                    Note(0, 0.12, f"{servers} servers"),
+                    Note(0, -0.12, f"{vnodes} token{'s' if vnodes > 1 else ''} each"),
+                ],
+                round=True,
+                words=f"three rings, from the inside {servers} servers before, {len(after.nodes)} after, each "
+                f"stretch in the colour of its server, and what moves, {percent(moved)} of the circle.",
+            ),
+            Panel(
+                [
+                    bars(place[other], load[other], "after", color=0),
+                    *([bars(place[~other], load[~other], "the new one", color=_CHANGED)] if adds else []),
+                    points(np.array(was.nodes) - first + 1, was.share * servers, "before", color=6, size=6),
+                ],
+                Axis("server", range=(0.3, most + 0.7)),
+                Axis(
+                    "keys",
+                    "times the mean",
+                    range=(0, max(2.0, 1.1 * spread.max_over_mean, 1.1 * was.max_over_mean)),
+                ),
+                title="Who holds how much",
+                marks=[Mark(maximum, "expected maximum", vertical=False)],
+                stacked=True,
+            ),
+        ],
+        f"{word} {percent(moved)} of the keys (expected 1/{most} = {percent(expected)}; nine of ten hash "
+        f"functions give {percent(low)} to {percent(high)}); modulo would move {percent(modulo)}. The busiest server "
+        f"holds {quantity(spread.max_over_mean)} times the mean (expected {quantity(maximum)}).",
+        answer=100 * moved,
+        height=380,
     )
