@@ -33,7 +33,6 @@
 import base64
 import hashlib
 import hmac
-import json
 import threading
 import time
 from pathlib import Path
@@ -284,11 +283,19 @@ assert missing == sorted(missing) and missing[0] < 0.25 and missing[-1] > 0.85
 # and the guide draws it: users A to F, G to M, N to Z.
 
 # %%
-cities = pd.read_csv(Path("..") / "data" / "cities.csv")
-@@ALPHABET@@
+cities = edge_map.cities()
+first_letter = np.array([ord(name[0]) - ord("A") for name in cities.names])
+for starts in ("A G N", "A D G J N Q U"):
+    cuts = [ord(letter) - ord("A") for letter in starts.split()]
+    shard = np.searchsorted(cuts, first_letter, side="right") - 1
+    people = np.bincount(shard, cities.population, len(cuts))
+    shares = ", ".join(f"{share:.0%}" for share in people / people.sum())
+    print(f"{len(cuts)} shards that begin at {starts}: {shares}")
 
 # %% [markdown]
-# Names are not even over the alphabet, and neither are people. So systems cut by a **hash** of the key: the same key
+# Those are the people of 56 large cities, kept by the name of their city. Three shards look passable; with seven, one has
+# fifteen times what another has. (What ranges are good at: names that begin alike lie together, so "all from S to T" asks
+# one shard.) Names are not even over the alphabet, and neither are people. So systems cut by a **hash** of the key: the same key
 # always gives the same number, and the numbers are spread like dice. Now each shard holds as many keys as the next. Does
 # each get as many requests?
 
@@ -340,8 +347,36 @@ for hit_ratio in (0, 0.5, 0.9, 0.99):
 # %% [markdown] covers=["3.3.4"]
 # ### 3.3.4 CDN
 #
-# @@CDN@@
+# A **content delivery network** keeps copies at edges near the users. Your origin is in New York, your users are
+# everywhere. Ten edges, and nine requests in ten are hits. How much does the *slowest twentieth* of the requests gain?
 
+# %%
+widgets.edge_map.edges()
+
+# %% [markdown]
+# The mean falls to a quarter. The P95 hardly moves, because it is made of misses, and a miss takes the longer way: to the
+# edge, and from there to the origin. Push the hit ratio down and you find the point where the whole network makes things
+# slower:
+
+# %% tags=["conclusion"]
+origin = cities.index("New York")
+ten = edge_map.place_edges(cities, 10)
+alone = edge_map.latency(cities, origin)
+print(f"origin alone: mean {alone.mean_ms:.0f} ms, P95 {alone.percentile(95):.0f} ms")
+for hit_ratio in (0.05, 0.5, 0.9, 0.99):
+    run = edge_map.latency(cities, origin, ten, hit_ratio)
+    print(
+        f"H = {hit_ratio:.0%}: mean {run.mean_ms:.0f} ms, P95 {run.percentile(95):.0f} ms"
+    )
+break_even = edge_map.break_even(cities, origin, ten)
+print(f"slower than the origin alone below H = {break_even:.1%}")
+assert edge_map.latency(cities, origin, ten, 0.05).mean_ms > alone.mean_ms
+
+# %% [markdown]
+# Two things soften the verdict. An edge keeps its connection to the origin open, so a user who would have to open a new
+# one (three round trips: TCP, TLS 1.3, the request) opens it over a short way: try the last control. And a CDN takes load
+# off the origin whatever the latency does. The model holds the rest simple: light in fibre travels at two thirds of $c$
+# on a path 2.1 times as long as the great circle, and the network is never congested.
 # %% [markdown]
 # *To here: 65 min.*
 
@@ -582,7 +617,38 @@ assert halfway.rows == done.rows == 20_000 and halfway.checksum == done.checksum
 # %% [markdown]
 # #### Columns
 #
-# @@COLUMNS@@
+# A profile has a name, an e-mail address, and a biography with a picture of 1.5 kB that one query in twenty needs. In one
+# table, or in two?
+
+# %%
+widgets.row_width.split()
+
+# %% [markdown]
+# A database reads pages, not columns. A row-store page of 4 kB holds two of the wide rows and fifty-nine of the narrow
+# ones, so a scan of the names reads the pictures along. The split pays while few queries need both halves. (The saw on the right is
+# SQLite's: a row that does not fit keeps its beginning in the page and moves the rest to overflow pages, which a scan
+# skips.) Those are the pages of a model; the cell makes the tables and counts.
+
+# %% tags=["nbval-ignore-output"]
+tables = row_width.measure(rows=20_000, hot_bytes=60, blob_bytes=1_500, seed=seed)
+predicted = row_width.predict(20_000, 60, 1_500, "scan", blob_share=0.05)
+counted = tables.per_query("scan", blob_share=0.05)
+assert (predicted.wide, predicted.split) == (counted.wide, counted.split)
+print(
+    f"rows on a page: {20_000 / tables.wide.leaf:.0f} wide, {20_000 / tables.hot.leaf:.0f} narrow"
+)
+print(
+    f"pages a scan reads: {counted.wide:,.0f} in one table, {counted.split:,.0f} in two (as predicted)"
+)
+for (layout, with_picture), ms in tables.scan_ms.items():
+    print(
+        f"{layout:5} {'with' if with_picture else 'without'} the picture: {ms:5.1f} ms"
+    )
+
+# %% [markdown]
+# > **The guide says**, in chapter 1, that vertical partitioning puts columns into different *databases*. It can. Usually
+# > it is two tables of one database, as above, which a transaction still holds together; across databases you pay for
+# > every query that needs both halves with a second network call.
 
 # %% [markdown]
 # *To here: 95 min.*
@@ -880,7 +946,50 @@ report("4", list(check_hot_columns(hot_columns)))
 # %% [markdown]
 # ### 5 · Decide: five edges
 #
-# @@EDGES@@
+# Your files never change, so an edge always has them (the hit ratio is 1). Choose five cities from `cities.names` such
+# that 95 % of the requests take less than 100 ms. `edge_map.place_edges(cities, 5)` is a start: it makes the *mean* small.
+
+
+# %%
+FIVE_EDGES: list[str] = []  # names of five cities
+
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>Whom do the five edges of <code>place_edges</code> serve badly? The slowest twentieth of
+# the requests decides.</details>
+# <details><summary>Hint 2</summary><code>edge_map.nearest_edge</code> and <code>cities.km</code> say how far each city is from
+# its edge, <code>cities.population</code> how many live there.</details>
+# <details><summary>Hint 3</summary>Start from those five, and exchange one city for another as long as that makes
+# <code>edge_map.latency(cities, 0, edges, 1.0).percentile(95)</code> smaller. From other starts you may get further.</details>
+
+
+# %% jupyter={"source_hidden": true} tags=["check"]
+def check_five_edges(names):
+    places = edge_map.cities()
+    if not names:
+        yield "not written yet"
+        return
+    unknown = sorted(set(names) - set(places.names))
+    if unknown:
+        yield f"{unknown[0]} is not one of cities.names"
+        return
+    if len(set(names)) != 5:
+        yield f"these are {len(set(names))} different cities, and it must be five"
+        return
+    edges = [places.index(name) for name in names]
+    p95 = edge_map.latency(places, 0, edges, 1.0).percentile(95)
+    if p95 >= 100:
+        away = places.km[
+            np.arange(len(places.names)), edge_map.nearest_edge(places, edges)
+        ]
+        worst = int(np.argmax(away * places.population))
+        yield (
+            f"95 % take up to {p95:.0f} ms; {places.names[worst]}, for one, is "
+            f"{away[worst]:,.0f} km from its edge"
+        )
+
+
+report("5", list(check_five_edges(FIVE_EDGES)))
 
 # %% [markdown]
 # ## What to take away

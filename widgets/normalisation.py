@@ -26,9 +26,9 @@ def _compared(lines: int, customers: int, moves: int, careless: float, seed: int
         unit="customers",
     ),
     leaves_out="the price of reading: what is split must be joined.",
-    lines=log_slider(10, 10_000, 2_000, "order lines", whole=True),
-    customers=log_slider(1, 1_000, 100, "customers", whole=True),
-    moves=slider(1, 200, 50, "moves of customers"),
+    lines=log_slider(10, 5_000, 2_000, "order lines", whole=True),
+    customers=log_slider(5, 1_000, 100, "customers", whole=True),
+    moves=slider(1, 100, 50, "moves of customers"),
     careless=slider(0, 100, 20, "moves written in one row only", unit="%"),
     seed=seed(),
 )
