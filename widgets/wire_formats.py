@@ -45,7 +45,7 @@ def _compressed(payload: str, fields: int, items: int) -> dict[str, int]:
     leaves_out="the schema, which Protocol Buffers must ship once to both sides; and time, which the next cell measures.",
     payload=choice(model.PAYLOADS, "numbers", "the fields hold"),
     fields=slider(1, 100, 10, "fields of a record"),
-    items=log_slider(1, 300, 100, "records", whole=True),
+    items=log_slider(1, 200, 100, "records", whole=True),
     gzip=toggle(False, "compressed with gzip"),
 )
 def sizes(payload: str, fields: int, items: int, gzip: bool) -> View:
