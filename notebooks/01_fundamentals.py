@@ -1988,8 +1988,8 @@ changes = {
 }
 bills = pd.DataFrame(changes).T
 bills["together"] = bills.sum(axis=1)
-bills["saved"] = 1 - bills["together"] / bills["together"].iloc[0]
-bills.style.format("{:,.0f}").format("{:.0%}", subset=["saved"])
+saved = 1 - bills["together"] / bills["together"].iloc[0]
+bills.map("{:,.0f}".format).assign(saved=saved.map("{:.0%}".format))
 
 # %% [markdown]
 # Here is the point of the hour. Everything up to now was about the servers, and they are fifteen per cent of the
