@@ -866,8 +866,9 @@ shown.map(lambda value: value if isinstance(value, str) else f"{value:,.2f}")
 # > *Peak 348 requests a second*: the mean is 115.7, rounded to 116 and then tripled. Unrounded it is 347. Nobody will
 # > notice here. The habit to keep is to round at the end.
 # >
-# > *"5-year growth ≈ 7.5 TB"*: that is the **total after** five years; the growth is what is added to the 3 TB. And the
-# > guide's summary has another formula, Current × Growth_Rate^Years, which takes 20 % literally and *shrinks* the data.
+# > *"5-year growth ≈ 7.5 TB"*: that is the **total after** five years; the growth is what is added to the 3 TB. And
+# > the guide's summary has another formula, `Current × Growth_Rate^Years`, which takes 20 % literally and *shrinks*
+# > the data.
 # >
 # > *Request size × requests/s × 8 = bandwidth*: of the **payload**, at the **peak**, with a kB of 1,000 bytes. With a
 # > KiB of 1,024 it is two per cent more, with headers, TLS and TCP more still, and a link should not be planned to be
@@ -1056,9 +1057,9 @@ widgets.normalisation.anomalies()
 #
 # The theory fits in a paragraph. A **functional dependency** `customer -> city` says that rows which agree in the
 # customer agree in the city. The **closure** of some attributes is all that follows from them. A **key** is a
-# smallest set from which everything follows. In **BCNF**, each dependency starts at a key, so that each fact stands
-# in one row. (1NF: one value a field. 2NF: nothing hangs on a *part* of a key. 3NF: as BCNF, with an exception for
-# attributes that are part of a key.)
+# smallest set from which everything follows. In **BCNF**, each dependency starts at a key (or at more than a key), so
+# that each fact stands in one row. (1NF: one value a field. 2NF: nothing outside the keys hangs on a *part* of a key.
+# 3NF: as BCNF, with an exception for attributes that are part of a key.)
 
 # %% tags=["conclusion"]
 given = normalisation.ORDER_DEPENDENCIES
@@ -1330,9 +1331,9 @@ for name, work in (
     print(f"{name:17}: processor busy {max(busy_share(work) for _ in range(20)):.0%}")
 
 # %% [markdown]
-# More threads help the second and not the first. (**Memory-bound** is the third kind: busy by this measure, and
-# waiting for memory all the same; chapter 5 measures it.) Then a *profile* says which function, a *load test* at
-# which rate it breaks (with arrivals that do not wait, 1.2.4), and *capacity planning* when that day comes:
+# More threads help the second; the first needs more processors. (**Memory-bound** is the third kind: busy by this
+# measure, and waiting for memory all the same; chapter 5 measures it.) Then a *profile* says which function, a *load
+# test* at which rate it breaks (with arrivals that do not wait, 1.2.4), and *capacity planning* when that day comes:
 
 # %%
 now, limit, monthly = 40, 83, 0.05
@@ -1372,7 +1373,7 @@ assert up < pooled < split
 # The larger machine wins on response time: it does each request in half the time. Two that share a queue are nearly
 # as good. Two with a queue each keep today's response time, at twice today's load. But the larger machine has a
 # largest size and one power supply, and the two can lose one (then 160 a second meet a server for 100: see 1.2). The
-# cache is the cheapest of all, and owes you the other half on the day it is empty (chapter 5). Each lever buys one
+# cache is usually the cheapest, and owes you the other half on the day it is empty (chapter 5). Each lever buys one
 # thing with another; now you can say how much.
 #
 # *To here: 130 min.*
@@ -1996,9 +1997,10 @@ bills.map("{:,.0f}".format).assign(saved=saved.map("{:.0%}".format))
 # bill. The largest lever in the design is the *image format*. It costs no nine and no millisecond; it makes pages
 # quicker. You would not have found it by drawing boxes.
 #
-# **Last, what could be wrong.** The requests may come in worse bunches than Poisson's. The one guess that everything
-# hangs on is views a person, so measure that first. And nobody has asked yet what happens when a user deletes a photo
-# that three copies, a CDN and a backup hold, which in Europe is a requirement.
+# **Last, what could be wrong.** The requests may come in worse bunches than Poisson's. Everything hangs on the
+# product of users and views, and you guessed both to within a factor of three: measure those first. And nobody has
+# asked yet what happens when a user deletes a photo that three copies, a CDN and a backup hold, which in Europe is a
+# requirement (GDPR, article 17).
 
 # %% [markdown]
 # ## Check yourself
