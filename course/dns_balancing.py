@@ -139,9 +139,8 @@ class Names:
             # The number of the answer that a client holds now, and when it came.
             number = np.floor((time - expires) / lives).astype(np.int64) + 1
             came = expires + (number - 1) * lives
-            old = (number == 0) | (came < self.moved_s)
             held = dead[np.arange(clients), np.minimum(number, answers - 1)]
-            share[i] = np.count_nonzero(old & held) / clients
+            share[i] = np.count_nonzero(held & (came < self.moved_s)) / clients
         return share
 
 

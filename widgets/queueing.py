@@ -8,7 +8,7 @@ import numpy as np
 
 from course import queueing as model
 from widgets.controls import choice, log_slider, seed, slider
-from widgets.explorable import estimate, explorable
+from widgets.explorable import Progress, estimate, explorable
 from widgets.plot import Axis, Mark, Panel, Trace, View, bars, count, line, percent, points, quantity
 
 _SERVICE_MS = 10.0
@@ -463,9 +463,8 @@ _FEW = 0.0009
 _PERCENTS = (50.0, 75.0, 90.0, 95.0, 98.0, 99.0, 99.5, 99.8, 99.9)
 
 
-@lru_cache(maxsize=64)
 def _simulated(
-    customers: int, seed: int, utilisation: float, servers: int, lines: int
+    customers: int, seed: int, utilisation: float, servers: int, lines: int, progress: Progress
 ) -> tuple[float, float, float, tuple[float, ...]]:
     """Mean, its standard error, and P99 in ms, and percentiles, where `servers` share one line or have `lines`."""
     busy = utilisation * _SERVICE_RATE
@@ -477,6 +476,7 @@ def _simulated(
             servers // lines,
         ),
         warmup=customers // 10,
+        progress=progress,
     )
     at = [run.response_percentile(share) for share in _PERCENTS]
     p99 = run.response_percentile(99)
@@ -496,15 +496,20 @@ def _simulated(
     requests=log_slider(10_000, 5_000_000, 1_000_000, "requests", whole=True),
     seed=seed(4),
 )
-def pool_or_split(servers: int, utilisation: float, requests: int, seed: int) -> View:
+def pool_or_split(servers: int, utilisation: float, requests: int, seed: int, *, progress: Progress) -> View:
     """Compare one line for all servers with one line for each, and with one server that is as fast as all."""
     rate = utilisation * _SERVICE_RATE
     pooled = [1000 * model.mmc(rate * c, _SERVICE_RATE, c).response_s for c in _COUNTS.tolist()]
     alone = model.mm1(rate, _SERVICE_RATE)
     common = model.mmc(rate * servers, _SERVICE_RATE, servers)
     fast = model.mm1(rate * servers, _SERVICE_RATE * servers)
-    split_ms, split_error, split_p99, split_times = _simulated(requests, seed, utilisation, servers, servers)
-    pool_ms, pool_error, pool_p99, pool_times = _simulated(requests, seed, utilisation, servers, 1)
+    setting = (requests, seed, utilisation, servers)
+    split_ms, split_error, split_p99, split_times = _simulated(
+        *setting, servers, lambda share: progress(share / 2)
+    )
+    pool_ms, pool_error, pool_p99, pool_times = _simulated(
+        *setting, 1, lambda share: progress((1 + share) / 2)
+    )
     longer = [1 - share / 100 for share in _PERCENTS]
     end = 1.05 * 1000 * alone.response_percentile(99.9)
     times = np.linspace(0, end, 200)
