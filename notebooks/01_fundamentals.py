@@ -470,7 +470,7 @@ assert np.percentile(load_test(True), 99) == 1
 assert np.percentile(load_test(False), 99) > 900
 
 # %% [markdown]
-# > Half of the story is missing from the second report, and it is the half your users lived through: the script
+# > Part of the story is missing from the second report, and it is the part your users lived through: the script
 # > politely stopped asking while the server was down. Gil Tene calls this **coordinated omission** (*How NOT to
 # > Measure Latency*). Percentiles need arrivals that do not wait.
 #
@@ -996,8 +996,8 @@ for payload in wire_formats.PAYLOADS:
 # *larger*. What a schema buys besides size is a compiler that tells you when a field has changed its type.
 #
 # > **The guide describes** REST as nouns in URLs and verbs from HTTP. That is the smallest part. Roy Fielding's
-# > dissertation (2000, chapter 5) asks for client and server apart, no session on the server, answers that say
-# > whether they may be *cached*, layers that cannot be seen through, code on demand (optional), and a **uniform
+# > dissertation (2000, chapter 5) asks for *client and server* apart, *stateless* requests, answers that say whether
+# > they may be *cached*, *layers* that cannot be seen through, *code on demand* (optional), and a **uniform
 # > interface**, of which one part is that the client moves by *following links* that it was given. Does that matter?
 # > The server below moves its orders to another URL:
 
@@ -1563,9 +1563,9 @@ assert page["two, a tenth of the failures in common"] > 50 * page["two, independ
 # %% [markdown] covers=["1.4.4"]
 # ### 1.4.4 Consistency
 #
-# Ann changes her name from 0 to 1, and is told "done". A second later Bob opens her page, and sees 0. Is that
-# allowed? It depends on a promise that can be written down, and checked, in twenty lines. A **history** is what each
-# client did, when it asked and when the answer came:
+# Ann makes her page private: a flag goes from 0 to 1, and she is told "done". A second later Bob's request reads the
+# flag, and gets 0. Is that allowed? It depends on a promise that can be written down, and checked, in twenty lines. A
+# **history** is what each client did, when it asked and when the answer came:
 
 
 # %%
@@ -1745,8 +1745,8 @@ for _ in range(2):
 assert converged and balance < 0 <= kept
 
 # %% [markdown]
-# > First convergence without the invariant; then the invariant, because *one* copy decides. If
-# > somebody asks you for consistency, ask back: which?
+# > First convergence without the invariant; then the invariant, because *one* copy decides. If somebody asks you for
+# > consistency, ask back: which one?
 
 # %% [markdown] covers=["1.4.5"]
 # ### 1.4.5 Durability
@@ -1757,8 +1757,9 @@ assert converged and balance < 0 <= kept
 # the last: the **write-ahead log**. What is to be done is written there, and forced to disk, before it is done and
 # before anybody is told. After a crash the log is read from the start.
 #
-# A log in memory is a thousand times quicker to write than one that is forced to disk with `fsync`. If you leave the
-# force out: how many confirmed writes does a power failure take?
+# A write into the operating system's memory takes microseconds, forcing it to disk with `fsync` up to milliseconds
+# (you will measure both). So it is tempting to leave the force out. How many confirmed writes does a power failure
+# take then?
 
 # %%
 widgets.write_ahead_log.crash()
