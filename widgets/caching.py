@@ -106,7 +106,7 @@ def _simulated_curve(policy: str, items: int, zipf_s: float, seed: int) -> tuple
 
 
 @lru_cache(maxsize=4)
-def _requests(items: int, zipf_s: float, seed: int) -> workloads.Trace:
+def _requests(items: int, zipf_s: float, seed: int) -> NDArray[np.int32]:
     return workloads.zipf_trace(200_000, items, zipf_s, seed)
 
 
