@@ -8,7 +8,7 @@ the same seed: what differs between two runs is then the policy alone.  The loop
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from course.kernels.balancing import Faults, Pick, Rotation
 
 Floats = NDArray[np.float64]
+Progress = Callable[[float], None]
 
 # In the order of the numbers in course.kernels.balancing.
 POLICIES = (
@@ -46,6 +47,7 @@ FAULTS = ("down", "failing fast", "starting cold")
 WEIGHTED = ("guide", "smooth", "expanded")
 TIES = ("first", "last")
 RESOURCE_RULES = ("or", "max")
+STICKINESS = ("none", "cookie", "IP address")
 
 MAX_SERVERS = 1_000
 MAX_REQUESTS = 10_000_000
@@ -421,6 +423,7 @@ def simulate(
     memory_slots: float = 16.0,
     faults: Sequence[Fault] = (),
     health: HealthCheck | None = None,
+    progress: Progress | None = None,
 ) -> BalancingRun:
     """Send Poisson arrivals through a balancer to servers with one FIFO queue each.
 
@@ -473,6 +476,8 @@ def simulate(
         At most 10,000; those of one server must not overlap.
     health : HealthCheck, optional
         Without it every server stays in rotation.
+    progress : callable, optional
+        Told the share that is done, 32 times; what it raises ends the run.
 
     Returns
     -------
@@ -529,7 +534,7 @@ def simulate(
     home = np.empty(0, np.int64)
     if callable(policy) or policy in _HASHING:
         home = _homes(draws.origins, addresses, nat_share, tokens)
-    traffic = kernels.Traffic(
+    traffic = kernels.new_traffic(
         arrivals,
         service_shape(draws.works, service, tail),
         draws.picks,
@@ -541,11 +546,13 @@ def simulate(
     journal = kernels.new_journal(requests)
     ring = np.zeros(1, np.int32) if owners is None else owners
     if callable(policy):
-        kernels.replay(policy, traffic, shares, rates, balancers, knowledge, breaks, rotation, journal)
+        kernels.replay(
+            policy, traffic, shares, rates, balancers, knowledge, breaks, rotation, journal, progress
+        )
     else:
         number = POLICIES.index(policy)
         kernels.simulate(
-            number, traffic, shares, rates, balancers, ring, knowledge, breaks, rotation, journal
+            number, traffic, shares, rates, balancers, ring, knowledge, breaks, rotation, journal, progress
         )
     return BalancingRun(
         "your own" if callable(policy) else policy,
@@ -560,7 +567,8 @@ def simulate(
 
 
 def _row(name: str, values: ArrayLike, low: float, high: float) -> Floats:
-    row = np.atleast_1d(np.asarray(values, np.float64))
+    # A copy: the compiled loops take a read-only or strided array for another type, and compile anew.
+    row = np.array(values, np.float64, ndmin=1, order="C")
     if row.ndim != 1 or not 1 <= row.size <= MAX_SERVERS:
         raise ValueError(f"{name} of shape {row.shape}: must be one row of 1 to {MAX_SERVERS:,} numbers")
     for one in row.tolist():
@@ -743,3 +751,47 @@ def pick_by_resources(cpu: Sequence[float], memory: Sequence[float], rule: str =
     checks.option("rule", rule, RESOURCE_RULES)
     score = [(c or m) if rule == "or" else max(c, m) for c, m in loads]
     return score.index(min(score))
+
+
+def sessions_lost(stickiness: str, servers: int, clients: int, nat_share: float = 0.0) -> float:
+    """Share of the sessions lost when one server restarts, on average over the servers.
+
+    Parameters
+    ----------
+    stickiness : str
+        What ties a session to a server, where its state is: ``"none"`` (the state is elsewhere), a ``"cookie"`` that
+        names the server, or a hash of the ``"IP address"`` modulo the number of servers.
+    servers : int
+        From 2 to 1,000.
+    clients : int
+        From 1 to 10 million, each with a session and an address of its own.
+    nat_share : float
+        Share of the sessions that come from behind one more address, from 0 to 1.
+
+    Returns
+    -------
+    float
+        0 without stickiness, 1/N with a cookie. With a hash modulo N those of other servers move too while one is away:
+        about 1 - 1/N, as for :class:`course.sharding.Modulo`.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is outside its range.
+    """
+    checks.option("stickiness", stickiness, STICKINESS)
+    servers = checks.integer("servers", servers, 2, MAX_SERVERS)
+    clients = checks.integer("clients", clients, 1, MAX_ADDRESSES)
+    nat_share = checks.number("nat_share", nat_share, 0, 1)
+    if stickiness == "none":
+        return 0.0
+    if stickiness == "cookie":
+        return 1 / servers
+    # The addresses of `simulate`, the shared one last.
+    hashes = sharding.hash_keys(np.arange(clients + 1), salt=1).astype(np.int64)
+    before, among_others = hashes % servers, hashes % (servers - 1)
+    # Others are numbered past the one that is away: place k is server k before it, k + 1 from it on.
+    kept = np.where(among_others == before, servers - 1 - before, 0)
+    kept += np.where(among_others + 1 == before, before, 0)
+    stays = kept / servers
+    return float(1 - (1 - nat_share) * stays[:-1].mean() - nat_share * stays[-1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import lru_cache
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from course import balancing as model
 from course import queueing
 from widgets.controls import choice, log_slider, seed, slider, timeline
-from widgets.explorable import choose, estimate, explorable
+from widgets.explorable import Progress, choose, estimate, explorable
 from widgets.plot import (
     Axis,
     Mark,
@@ -69,9 +70,15 @@ def _speeds(servers: int, ratio: float) -> np.ndarray:
     return np.asarray(speeds * _MEAN_SPEED / speeds.mean())
 
 
-@lru_cache(maxsize=256)
 def _figures(
-    policy: str, utilisation: float, servers: int, ratio: float, service: str, requests: int, seed: int
+    policy: str,
+    utilisation: float,
+    servers: int,
+    ratio: float,
+    service: str,
+    requests: int,
+    seed: int,
+    progress: Progress,
 ) -> _Figures:
     run = model.simulate(
         policy,
@@ -82,6 +89,7 @@ def _figures(
         seed=seed,
         service=service,
         tail=_TAIL,
+        progress=progress,
     )
     p50, p99 = run.percentile_s([50, 99]).tolist()
     return _Figures(1000 * run.mean_response_s, 1000 * p50, 1000 * p99, tuple(run.share.tolist()))
@@ -114,6 +122,11 @@ def _time(milliseconds: float) -> str:
     return quantity(milliseconds, "ms") if milliseconds < 10_000 else quantity(milliseconds / 1000, "s")
 
 
+def _part(progress: Progress, done: int, runs: int) -> Progress:
+    """Return what one of several runs is given to say how far it is."""
+    return lambda share: progress((done + share) / runs)
+
+
 def _ticks(values: list[tuple[float, float]], name: str) -> Trace:
     """Return a short upright stroke at each (x, row)."""
     x = [value for at, _ in values for value in (at, at, math.nan)]
@@ -128,7 +141,7 @@ def _ticks(values: list[tuple[float, float]], name: str) -> Trace:
         "500 ms on average. How many with least connections?",
         unit="ms",
     ),
-    leaves_out="the network: a balancer sees every queue at once, and a request is where it goes in no time.",
+    leaves_out="the network; and near 100 % a short run has not met its longest queues, so it is below the formula.",
     utilisation=slider(0.1, 0.98, 0.8, "utilisation", step=0.01),
     servers=slider(2, 20, 5, "servers"),
     speed_ratio=slider(1.0, 10.0, 1.0, "half of the servers are faster by"),
@@ -137,13 +150,21 @@ def _ticks(values: list[tuple[float, float]], name: str) -> Trace:
     seed=seed(),
 )
 def arena(
-    utilisation: float, servers: int, speed_ratio: float, service: str, requests: int, seed: int
+    utilisation: float,
+    servers: int,
+    speed_ratio: float,
+    service: str,
+    requests: int,
+    seed: int,
+    *,
+    progress: Progress,
 ) -> View:
     """Draw mean, median and P99 of nine policies on the same requests, and how busy each keeps every server."""
     speeds = _speeds(servers, speed_ratio)
+    setting = (utilisation, servers, speed_ratio, service, requests, seed)
     figures = {
-        name: _figures(policy, utilisation, servers, speed_ratio, service, requests, seed)
-        for name, policy in _ARENA.items()
+        name: _figures(policy, *setting, _part(progress, done, len(_ARENA)))
+        for done, (name, policy) in enumerate(_ARENA.items())
     }
     names = list(_ARENA)
     known = [(time, names.index("random")) for time in _split_closed_form(utilisation, speeds, service)]
@@ -180,7 +201,7 @@ def arena(
         at_random = f"at random {_time(means['random'])} on average (formula {_time(known[0][0])})"
     else:
         at_random = "at random the slow ones get more than they can do"
-    bound = f" One line for all would need {_time(common[0])}." if common else ""
+    bound = f" In the long run one line for all needs {_time(common[0])}." if common else ""
     return View(
         [
             Panel(
@@ -435,6 +456,7 @@ _STRIP = 12
         "What share of the requests does B get, which weighs 1 of 6?",
         unit="%",
     ),
+    leaves_out="the other way to break a tie: by it the guide’s formula gives other shares, and they are wrong too.",
     first=slider(0, 10, 3, "weight of A"),
     second=slider(0, 10, 1, "weight of B"),
     third=slider(0, 10, 2, "weight of C"),
@@ -512,7 +534,7 @@ def weighted_round_robin(first: int, second: int, third: int, rule: str, step: i
                 [
                     bars(places, np.array(weights) / total, "by weight", color=6),
                     bars(places, so_far, "so far", color=3),
-                    bars(places, long_run, "for ever", color=4),
+                    bars(places, long_run, "in the long run", color=4),
                 ],
                 Axis("server", labels=list(_LETTERS), range=(-0.6, 2.6)),
                 Axis("share of the requests", percent=True, range=(0, 1)),
@@ -521,4 +543,200 @@ def weighted_round_robin(first: int, second: int, third: int, rule: str, step: i
         ],
         f"Request {step}: {said}. In the long run {shares}: {verdict}.",
         answer=100 * float(long_run[1]),
+    )
+
+
+# --- the server that fails fast -----------------------------------------------------------------------------
+
+_BREAKS_S, _END_S, _BIN_S = 20.0, 120.0, 2.0
+_TIMEOUT_S = 5.0
+_BY_TIME = {
+    "least response time": "least response time",
+    "response × connections": "response time × connections",
+}
+_POOL = 5
+
+
+def _beliefs(run: model.BalancingRun, server: int, alpha: float, error_counts_s: float | None) -> Trace:
+    """Draw the smoothed response time of one server, as its balancer learns it."""
+    own = np.flatnonzero(run.server == server)
+    own = own[np.argsort(run.finish_s[own], kind="stable")]
+    samples = run.finish_s[own] - run.arrival_s[own]
+    if error_counts_s is not None:
+        samples = np.where(run.failed[own], error_counts_s, samples)
+    smoothed = list(accumulate(samples.tolist(), lambda old, new: old + alpha * (new - old)))
+    times = np.append(run.finish_s[own], _END_S)
+    values = 1000 * np.array(smoothed + smoothed[-1:])
+    known = times <= _END_S
+    # 600 points draw as well as 6,000 do.
+    thinned = np.unique(np.append(np.arange(0, known.sum(), max(1, known.sum() // 600)), known.sum() - 1))
+    broken = server == 0
+    return line(
+        times[known][thinned],
+        values[known][thinned],
+        "the broken server" if broken else "the others",
+        step=True,
+        color=1 if broken else 0,
+        width=2.5 if broken else 1,
+    )
+
+
+@explorable(
+    "The black hole",
+    predict=estimate(
+        "Five servers share the requests; each goes to the one with the lowest average response time. One of them "
+        "breaks and answers everything with an error, within 1 ms. What share of the requests does it get from then "
+        "on?",
+        unit="%",
+    ),
+    leaves_out="health checks, which would take the server out if their probe fails as the requests do.",
+    fail_fast_ms=log_slider(0.1, 1000, 1, "an error takes", unit="ms"),
+    errors=choice(("their own time", "a timeout of 5 s"), "their own time", "an error counts as"),
+    explore=slider(0.0, 20.0, 0.0, "sent to any server", unit="%", step=0.5),
+    alpha=slider(0.01, 1.0, 0.2, "weight of the last answer, α", step=0.01),
+    policy=choice(tuple(_BY_TIME), "least response time", "policy"),
+    seed=seed(3),
+)
+def black_hole(
+    fail_fast_ms: float, errors: str, explore: float, alpha: float, policy: str, seed: int
+) -> View:
+    """Draw what share of the requests a server gets that fails fast, and what its balancer believes."""
+    utilisation = 0.3
+    counts_s = None if errors == "their own time" else _TIMEOUT_S
+    rate = utilisation * _MEAN_SPEED * _POOL
+    run = model.simulate(
+        _BY_TIME[policy],
+        [_MEAN_SPEED] * _POOL,
+        utilisation,
+        # A fifth more than arrive on average, so that they last until the end.
+        requests=round(1.2 * rate * _END_S),
+        seed=seed,
+        alpha=alpha,
+        explore=explore / 100,
+        error_counts_s=counts_s,
+        faults=[model.Fault(0, "failing fast", _BREAKS_S, 1e6, error_s=fail_fast_ms / 1000)],
+    )
+    edges = np.arange(0, _END_S + _BIN_S, _BIN_S)
+    arrived, _ = np.histogram(run.arrival_s, edges)
+    taken, _ = np.histogram(run.arrival_s[run.server == 0], edges)
+    share = np.divide(taken, arrived, out=np.full(arrived.size, np.nan), where=arrived > 0)
+    after = (run.arrival_s >= _BREAKS_S) & (run.arrival_s < _END_S)
+    swallowed = float((run.server[after] == 0).mean())
+    if swallowed == 0:
+        verdict = "it is never asked again"
+    elif swallowed > 2 / _POOL:
+        verdict = "it looks like the fastest of all"
+    elif swallowed < 0.5 / _POOL:
+        verdict = "it is left alone"
+    else:
+        verdict = "about a fair share"
+    return View(
+        [
+            Panel(
+                [
+                    line(
+                        edges,
+                        np.append(share, share[-1]),
+                        "the broken server",
+                        step=True,
+                        color=1,
+                    )
+                ],
+                Axis("time", "s", range=(0, _END_S)),
+                Axis("share of the requests", percent=True, range=(0, 1.15)),
+                title="Who gets the requests",
+                marks=[Mark(_BREAKS_S, "it breaks"), Mark(1 / _POOL, "a fair share", vertical=False)],
+            ),
+            Panel(
+                [
+                    _beliefs(run, server, alpha, counts_s)
+                    for server in (*range(1, _POOL), 0)
+                    if (run.server == server).any()
+                ],
+                Axis("time", "s", range=(0, _END_S)),
+                Axis("smoothed response time", "ms", log=True, range=(0.08, 30_000)),
+                title="What the balancer believes",
+                marks=[Mark(_BREAKS_S, "")],
+            ),
+        ],
+        f"The broken server answers in {quantity(fail_fast_ms, 'ms')} and gets {percent(swallowed)} of the requests from "
+        f"then on: {verdict}. Whoever is sent there gets an error.",
+        answer=100 * swallowed,
+    )
+
+
+# --- sticky sessions ----------------------------------------------------------------------------------------
+
+_CLIENTS = 5_000
+
+
+@explorable(
+    "Everybody behind one address",
+    predict=estimate(
+        "Five servers, each client is kept on one by a hash of its IP address. Three in ten requests come from one "
+        "company behind one address. How many times the average does the busiest server get?",
+        unit="times",
+    ),
+    leaves_out="clients of unequal activity, addresses that change on the way, and a cookie that is refused.",
+    nat_share=slider(0.0, 0.8, 0.3, "behind one address", step=0.01),
+    stickiness=choice(model.STICKINESS, "IP address", "kept together by"),
+    servers=slider(2, 20, 5, "servers"),
+    utilisation=slider(0.1, 0.98, 0.4, "utilisation", step=0.01),
+    seed=seed(),
+)
+def sticky(nat_share: float, stickiness: str, servers: int, utilisation: float, seed: int) -> View:
+    """Draw how busy each server is, and how many sessions the restart of one server loses."""
+    # A cookie tells every client behind the address from the others; without it any server will do.
+    run = model.simulate(
+        "least connections" if stickiness == "none" else "IP hash",
+        [_MEAN_SPEED] * servers,
+        utilisation,
+        requests=50_000,
+        warmup=5_000,
+        seed=seed,
+        addresses=_CLIENTS,
+        nat_share=nat_share if stickiness == "IP address" else 0.0,
+    )
+    load = run.share * utilisation * servers
+    hot = int(np.argmax(load))
+    response_ms = 1000 * (run.finish_s - run.arrival_s)[run.warmup :]
+    there = run.server[run.warmup :] == hot
+    hot_p99, rest_p99 = (float(np.percentile(part, 99)) for part in (response_ms[there], response_ms[~there]))
+    order = np.argsort(-load, kind="stable")
+    lost = [model.sessions_lost(one, servers, _CLIENTS, nat_share) for one in model.STICKINESS]
+    expected = 1 + nat_share * (servers - 1)
+    theory = f" (expected {quantity(expected)})" if stickiness == "IP address" and nat_share > 0 else ""
+    if load[hot] > 1:
+        verdict = f"{percent(float(load[hot]))} of what it can do, so its queue grows as long as this lasts"
+    else:
+        verdict = f"its P99 is {_time(hot_p99)}, that of the others {_time(rest_p99)}"
+    ways = {"none": "With no tie", "cookie": "With a cookie", "IP address": "By IP address"}
+    now = lost[model.STICKINESS.index(stickiness)]
+    told = (
+        "loses no session, if sessions are kept elsewhere"
+        if now == 0
+        else f"loses {percent(now)} of the sessions"
+    )
+    return View(
+        [
+            Panel(
+                [bars(np.arange(1, servers + 1), load[order], "", color=0)],
+                Axis("servers, the busiest first", range=(0.4, servers + 0.6)),
+                Axis("load of each server", percent=True, range=(0, max(1.1, 1.1 * float(load[hot])))),
+                title="How busy they are",
+                marks=[
+                    Mark(1, "full", vertical=False),
+                    *([Mark(utilisation, "mean", vertical=False)] if utilisation < 0.9 else []),
+                ],
+            ),
+            Panel(
+                [bars(np.arange(3), lost, "", color=1, text=[percent(one) for one in lost])],
+                Axis("kept together by", labels=list(model.STICKINESS), range=(-0.6, 2.6)),
+                Axis("sessions lost", percent=True, range=(0, 1.12)),
+                title="One server restarts",
+            ),
+        ],
+        f"{ways[stickiness]} the busiest server gets "
+        f"{quantity(float(load[hot]) / utilisation)} times the mean load{theory}: {verdict}. A restart {told}.",
+        answer=expected,
     )
