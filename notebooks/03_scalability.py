@@ -30,7 +30,6 @@
 # > order and its topics, and adds measurements.
 
 # %%
-import base64
 import hashlib
 import hmac
 import threading
@@ -152,7 +151,7 @@ for name, jobs in measured.items():
         f"{name}: σ = {law.contention:.3f}, κ = {law.coherency:.4f}, "
         f"most jobs with about {law.peak_n:.0f} threads"
     )
-pd.DataFrame(measured, index=pd.Index(threads, name="threads")).round()
+pd.DataFrame(measured, index=pd.Index(threads, name="threads")).round().astype(int)
 
 # %% [markdown]
 # The first column rises and goes flat just below 2,000 jobs a second: the lock is held for half a millisecond, and no
@@ -173,13 +172,15 @@ for most in (8, 16, 32):
     best = []
     for _ in range(200):
         noise = 1 + rng.normal(0, 0.02, points.size)
-        best.append(scaling.fit_usl(points, truth.throughput(points) * noise).law.peak_n)
+        best.append(
+            scaling.fit_usl(points, truth.throughput(points) * noise).law.peak_n
+        )
     spread[most] = np.percentile(np.minimum(best, 999), (5, 95))
     print(
         f"measured up to {most:2} servers: nine fits in ten say {spread[most][0]:.0f} to "
         + (f"{spread[most][1]:.0f}" if spread[most][1] < 999 else "any number")
     )
-assert 20 < spread[32][0] and spread[32][1] < 120 and spread[8][1] == 999
+assert spread[32][0] > 20 and spread[32][1] < 120 and spread[8][1] == 999
 
 # %% [markdown]
 # Measured up to eight servers, the law tells you next to nothing. Measured up to 32 it gives a usable answer, before you
@@ -203,10 +204,9 @@ for utilisation in (0.1, 0.5, 0.8, 0.95):
     small = queueing.mmc(load, requests_per_s, 8)
     rows.append((f"{utilisation:.0%}", big.response_s * 1e3, small.response_s * 1e3))
     assert big.response_s < small.response_s
-up_or_out = pd.DataFrame(
+pd.DataFrame(
     rows, columns=["utilisation", "one fast server (ms)", "eight servers (ms)"]
-).round(1)
-up_or_out
+).set_index("utilisation").round(1)
 
 # %% [markdown]
 # At every load in the table the one fast machine answers sooner, and at low load by nearly the full factor of eight: eight
@@ -475,7 +475,7 @@ async def twelve_requests(service, headers=None):
     async with httpx.AsyncClient(
         transport=fleet, base_url="http://shop.example"
     ) as client:
-        await client.post("/login/ada")
+        await client.post("/login/ada.lovelace")
         return [await client.get("/me", headers=headers) for _ in range(12)]
 
 
@@ -516,18 +516,20 @@ answers = await twelve_requests(believes, headers={"user-id": "grace, the admin"
 print(answers[0].json())
 
 # %% [markdown]
-# > Broken object-level and user authentication are the first two entries of OWASP's *API Security Top 10* (2023).
+# > Broken object-level *authorization* and broken *authentication* are the first two entries of OWASP's *API Security Top
+# > 10* (2023). (The sample has two smaller faults: it does not wait for the database, and it reads cookies without the
+# > middleware that parses them.)
 #
 # Mended: the server signs what it hands out, and checks the signature when it comes back. The key is shared by all
-# servers and known to nobody else, so any of them can check, and nobody can make one up.
+# servers and known to nobody else, so any of them can check, and nobody can make one up. (A real log-in asks for a
+# password first, and a real cookie is sent over TLS only.)
 
 # %%
 KEY = b"from your secret store, not from your source"
 
 
 def signature(user):
-    tag = hmac.digest(KEY, user.encode(), hashlib.sha256)
-    return base64.urlsafe_b64encode(tag).decode()
+    return hmac.digest(KEY, user.encode(), hashlib.sha256).hex()
 
 
 def checks_signature(server):
@@ -536,12 +538,13 @@ def checks_signature(server):
 
     @app.post("/login/{user}")
     def login(user: str, response: Response):
-        response.set_cookie("session", f"{user}.{signature(user)}")
+        cookie = f"{user}.{signature(user)}"
+        response.set_cookie("session", cookie, httponly=True, samesite="lax")
 
     @app.get("/me")
     def me(request: Request):
-        user, _, tag = request.cookies.get("session", "").partition(".")
-        if not hmac.compare_digest(tag, signature(user)):
+        user, _, tag = request.cookies.get("session", "").rpartition(".")
+        if not hmac.compare_digest(tag.encode(), signature(user).encode()):
             raise HTTPException(401, "who are you?")
         return {"user": user, "server": server}
 
@@ -580,8 +583,11 @@ widgets.sharding.reshard()
 
 # %% [markdown]
 # A row stays only where both remainders agree. From $n$ to $n+1$ shards that is one row in $n+1$: everything else moves,
-# though the new shard only needs its own $1/(n+1)$. The methods beside it, which chapter 4 takes apart, move little more
-# than that.
+# though the new shard only needs its own $1/(n+1)$. The methods beside it move about that, each by another trick. A
+# **ring** gives each node many points on a circle, and a key belongs to the next point (chapter 4 draws it). **Hash
+# slots** put every key into one of a fixed number of slots (Redis Cluster: 16,384) and keep a table that says which node
+# has which slot; a new node takes over whole slots. (*Range* moves even less, because it halves only one node's range and
+# leaves the others full.)
 
 # %% tags=["conclusion"]
 for before, after in ((4, 5), (10, 11), (4, 8)):
@@ -627,8 +633,8 @@ pd.DataFrame(
 
 # %%
 def dies_after(batches):
-    """Stop the migration as if the machine had gone, after so many batches."""
-    left = iter(range(batches))
+    """Stop the migration as if the machine had gone, once so many batches are written."""
+    left = iter(range(batches - 1))
 
     def progress(phase, rows):
         if next(left, None) is None:
@@ -656,8 +662,9 @@ with TemporaryDirectory() as folder:
 assert halfway.rows == done.rows == 20_000 and halfway.checksum == done.checksum
 
 # %% [markdown]
-# What this leaves out is the hard part of a live migration: rows that are *written* while it runs. Real systems write
-# to both places between the first copy and the switch.
+# What this leaves out is the hard part of a live migration: rows that are *written* while it runs. Some systems write to
+# both places between the first copy and the switch. Others follow the source's log until the copy has caught up, hold
+# writes for a moment, and switch: that is how Vitess moves tables.
 
 # %% [markdown]
 # #### Columns
@@ -669,10 +676,12 @@ assert halfway.rows == done.rows == 20_000 and halfway.checksum == done.checksum
 widgets.row_width.split()
 
 # %% [markdown]
-# A database reads pages, not columns. A row-store page of 4 kB holds two of the wide rows and fifty-nine of the narrow
-# ones, so a scan of the names reads the pictures along. The split pays while few queries need both halves. (The saw on the right is
-# SQLite's: a row that does not fit keeps its beginning in the page and moves the rest to overflow pages, which a scan
-# skips.) Those are the pages of a model; the cell makes the tables and counts.
+# A row store reads pages, not columns. A row-store page of 4 kB holds two of the wide rows and fifty-nine of the narrow
+# ones, so a scan of the names reads the pictures along. For scans it pays until nearly
+# every query needs both halves, 96.6 % of them here. For looking up one row by its key it never pays: a page is read
+# either way, and sometimes two. (The saw on the right is SQLite's: a row that does not fit keeps its beginning in the page
+# and moves the rest to overflow pages, which a scan skips. PostgreSQL does the same with long values and calls it TOAST.)
+# Those are the pages of a model; the cell makes the tables and counts.
 
 # %% tags=["nbval-ignore-output"]
 tables = row_width.measure(rows=20_000, hot_bytes=60, blob_bytes=1_500, seed=seed)
@@ -733,16 +742,19 @@ plan.map(lambda nodes: "impossible" if pd.isna(nodes) else f"{nodes:.0f} nodes")
 # %% [markdown]
 # Read it from left to right, as time goes.
 #
-# **Today**, a cache and two nodes. Eight nodes without a cache would do as well, and cost four times as much, most of it
-# spent on repeating the same 900 writes eight times.
+# **Today**, a cache and two nodes. Eight nodes without a cache would do as well and cost four times as much, before the
+# price of the cache; 18 % of each repeats the same 900 writes, and that share only grows. The table fills every node to
+# the brim, so plan for 70 % (chapter 1 says why). And two nodes carry a quarter of the reads on the day the cache is
+# gone: decide now which requests you turn away while it fills again.
 #
 # **At four times** the primary is at 72 % with writes alone. Replicas still help on paper; the next doubling breaks them,
 # whatever you add, because every copy must take every write. That is the signal, and it comes *before* the reads hurt:
 # watch the share of a node that goes into writes.
 #
 # **At eight times** only shards remain. So the decision today is not whether to shard but to make it possible: choose a
-# key (the user, here: a user's photos are read together), use a fixed number of hash slots from the first day, and never
-# write a query that needs all users. *Cache now; replicas for safety; shard when writes fill half a node.*
+# key (the user, here: a user's photos are read together, though a famous user is still one key), use a fixed number of hash
+# slots from the first day, and avoid queries that need all users. *Cache now; replicas for safety; shard when writes fill
+# half a node.*
 
 # %% [markdown]
 # ## Check yourself
@@ -759,8 +771,8 @@ widgets.check_yourself("scalability")
 # ### 1 · Compute: what the load test says
 #
 # `fit_law(servers, throughput)` gets eight measured points and returns `(sigma, kappa)` of the universal scalability law, each
-# within a tenth. The measurements are off by up to half a per cent, and the throughput of one server is not known exactly
-# either.
+# within a tenth. The measurements are off by up to 0.3 %, and the throughput of one server is not known exactly either. For
+# 1, 2 and 4 servers with 1,000, 1,940 and 3,650 requests a second it is about `(0.03, 0.0005)`.
 
 
 # %%
@@ -785,11 +797,14 @@ def check_fit_law(function):
     rng = np.random.default_rng(11)
     servers = np.array([1, 2, 4, 8, 12, 16, 24, 32])
     for _ in range(20):
-        truth = scaling.usl(rng.uniform(0.02, 0.1), rng.uniform(1e-3, 4e-3), 1_000)
-        points = truth.throughput(servers) * (1 + rng.uniform(-0.005, 0.005, 8))
+        truth = scaling.usl(rng.uniform(0.03, 0.1), rng.uniform(1e-3, 4e-3), 1_000)
+        points = truth.throughput(servers) * (1 + rng.uniform(-0.003, 0.003, 8))
         got = function(servers, points)
         if got is None:
             yield "not written yet"
+            return
+        if np.shape(got) != (2,):
+            yield f"{got!r}: return two numbers, (sigma, kappa)"
             return
         wanted = (truth.contention, truth.coherency)
         if not np.allclose(got, wanted, rtol=0.1):
@@ -860,7 +875,8 @@ report("2", list(check_reads_per_s(reads_per_s)))
 # - `("delete", key, shard)`: the row is gone from that shard.
 #
 # After every single step a reader must find every row. At the end each row is on the shard of `after` and nowhere else,
-# and no row was copied that did not have to be.
+# and no row was copied that did not have to be. For one key 7 that moves from shard 0 to shard 1 the plan is
+# `[("copy", 7, 1), ("switch",), ("delete", 7, 0)]`.
 
 
 # %%
@@ -888,6 +904,7 @@ def check_plan(function):
         before = dict(zip(names, old.locate(names).tolist(), strict=True))
         after = dict(zip(names, new.locate(names).tolist(), strict=True))
         steps = function(names, before.__getitem__, after.__getitem__)
+        steps = [tuple(step) for step in steps or ()]
         if not steps:
             yield "not written yet: there are no steps"
             return
@@ -899,10 +916,16 @@ def check_plan(function):
                     if shard in held[key]:
                         yield f"step {number}, {step}: shard {shard} has this row already"
                         return
+                    if shard != after[key]:
+                        yield f"step {number}, {step}: nobody will look for this row there"
+                        return
                     held[key].add(shard)
                 case ("switch",):
                     where = after
                 case ("delete", key, shard):
+                    if shard not in held[key]:
+                        yield f"step {number}, {step}: shard {shard} does not have this row"
+                        return
                     held[key].discard(shard)
                 case _:
                     yield f"step {number}, {step}: no such step"
@@ -928,7 +951,9 @@ report("3", list(check_plan(plan)))
 # `hot_columns(widths, queries)` gets the bytes of each column and a list of `(columns, times)`: what a query reads, and
 # how often. It returns the set of columns of the first table; the rest form the second. A query reads a whole row of each
 # table that holds one of its columns, and each table that has any column also has a key of 8 bytes. Find a split that
-# reads the fewest bytes. (There are at most eight columns. All in one table is a split too.)
+# reads the fewest bytes. (There are at most eight columns. All in one table is a split too.) For a name of 30 bytes, a
+# picture of 2,000, and queries that read the name a hundred times and both once, `{"name"}` is right: 5,846 bytes, against
+# 205,838 in one table.
 
 
 # %%
@@ -957,8 +982,9 @@ def bytes_read(first, widths, queries):
 
 def check_hot_columns(function):
     rng = np.random.default_rng(5)
-    for _ in range(12):
-        names = list("abcdefgh"[: int(rng.integers(3, 9))])
+    for number in range(12):
+        # The smallest tables first: what is wrong there is easiest to see.
+        names = list("abcdefgh"[: 3 + number // 2])
         widths = {name: int(2 ** rng.integers(0, 12)) for name in names}
         queries = [
             (set(rng.choice(names, int(rng.integers(1, len(names)))).tolist()), int(t))
@@ -1039,8 +1065,8 @@ report("5", list(check_five_edges(FIVE_EDGES)))
 # %% [markdown]
 # ## What to take away
 #
-# - There is a best number of servers. Eight measurements and two coefficients tell you where it is.
-# - One fast machine beats many slow ones of the same capacity, until it fails.
+# - There is a best number of servers. A load test that comes near the bend, and two coefficients, tell you where it is.
+# - One fast machine beats many slow ones of the same capacity, unless a few requests are very long, and until it fails.
 # - A replica repeats every write. It adds what the writes leave.
 # - Hashing makes shards even in keys, not in load, and `% n` makes resizing a rebuild. Choose slots or a ring on the
 #   first day.
@@ -1048,4 +1074,6 @@ report("5", list(check_five_edges(FIVE_EDGES)))
 #
 # **Where to read on:** Neil Gunther, *Guerrilla Capacity Planning* (2007). Martin Kleppmann, *Designing Data-Intensive
 # Applications*, chapters 5 and 6. David Karger and others, *Consistent Hashing and Random Trees* (STOC 1997). John Lamping and
-# Eric Veach, *A Fast, Minimal Memory, Consistent Hash Algorithm* (2014).
+# Eric Veach, *A Fast, Minimal Memory, Consistent Hash Algorithm* (2014). OWASP, *API Security Top 10* (2023); RFC 8725,
+# *JSON Web Token Best Current Practices*. Ilker Nadi Bozkurt and others, *Dissecting Latency in the Internet's Fiber
+# Infrastructure* (2018).

@@ -58,6 +58,8 @@ def read_capacity(replicas: int, node_capacity: int, writes_per_s: int, primary_
             if writes_per_s
             else ": nobody writes."
         )
+        if not primary_reads:
+            what += " The primary answers none."
     share = writes_per_s / (writes_per_s + now.reads_per_s) if now.reads_per_s else 1.0
     readers = np.arange(1, _MOST + 2)
     each = model.replicated_throughput(readers, node_capacity, share)
@@ -153,7 +155,10 @@ def lag(writes_per_s: int, apply_per_s: int, network_ms: int, after_ms: int, see
     if unit == "s":
         lags = lags / 1000
     traces = []
+    mean_line = []
     if steady:
+        level = mean if unit == "ms" else mean / 1000
+        mean_line = [line(seconds[[0, -1]], [level, level], "mean, theory", color=6, dash="dash")]
         low, high = _band(writes_per_s, apply_per_s, network_ms)
         traces.append(band(_TIMES, low, high, "95 % of runs", color=1))
         share = percent(now) if now == 0 or now >= 1e-5 else "fewer than 0.001 %"
@@ -172,13 +177,10 @@ def lag(writes_per_s: int, apply_per_s: int, network_ms: int, after_ms: int, see
     return View(
         [
             Panel(
-                [line(seconds, lags, "lag", color=2, width=1)],
+                [line(seconds, lags, "lag", color=2, width=1), *mean_line],
                 Axis("time", "s"),
                 Axis("lag", unit, range=(0, 1.1 * float(lags.max()))),
                 title="One replica",
-                marks=[Mark(mean if unit == "ms" else mean / 1000, "mean, theory", vertical=False)]
-                if steady
-                else [],
             ),
             Panel(
                 [

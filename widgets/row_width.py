@@ -21,7 +21,7 @@ from widgets.plot import Axis, Mark, Panel, View, line, percent, points, quantit
     leaves_out="pages that are still in the cache, writes, and the order in which a disk reads pages.",
     rows=log_slider(1000, 1_000_000, 100_000, "rows", whole=True),
     hot_bytes=log_slider(10, 1000, 60, "hot columns", unit="bytes", whole=True),
-    blob_bytes=log_slider(10, 100_000, 1500, "cold column", unit="bytes", whole=True),
+    blob_bytes=log_slider(10, 20_000, 1500, "cold column", unit="bytes", whole=True),
     blob_share=slider(0.0, 1.0, 0.05, "queries that need the cold column"),
     query=choice(model.QUERIES, "scan", "query"),
 )
@@ -31,7 +31,7 @@ def split(rows: int, hot_bytes: int, blob_bytes: int, blob_share: float, query: 
     shares = np.linspace(0, 1, 51)
     by_share = [model.predict(rows, hot_bytes, blob_bytes, query, float(share)) for share in shares]
     # Beyond a page, how much of a row stays in its leaf goes up and down once every page: that wants small steps.
-    sizes = np.unique([*np.geomspace(10, 3900, 90).round().astype(int), *range(3900, 100_001, 300)])
+    sizes = np.unique([*np.geomspace(10, 3900, 90).round().astype(int), *range(3900, 20_001, 200)])
     by_size = [model.predict(rows, hot_bytes, int(size), query, blob_share) for size in sizes]
     log = query == "scan"
     what = f"A {query} reads {quantity(now.wide)} pages of the wide table on average and {quantity(now.split)} of the two"
@@ -74,7 +74,7 @@ def split(rows: int, hot_bytes: int, blob_bytes: int, blob_share: float, query: 
                     line(sizes, [one.split for one in by_size], "two tables", color=0, dash="dash"),
                     points([blob_bytes] * 2, [now.wide, now.split], "now", color=4, size=9),
                 ],
-                Axis("cold column", "bytes", log=True, range=(8, 130_000)),
+                Axis("cold column", "bytes", log=True, range=(8, 25_000)),
                 Axis("pages read by a query", log=log, range=ends(by_size)),
                 title="How large it is",
                 marks=[Mark(model.PAGE_BYTES, "a page")],

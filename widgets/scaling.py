@@ -119,10 +119,9 @@ def _times(law: model.Usl, rate: float) -> tuple[NDArray[np.int64], NDArray[np.f
     """Return the numbers of servers that keep up, and their mean and 99th percentile in ms."""
     everyone = np.arange(1, _MOST + 1)
     enough = everyone[law.throughput(everyone) > rate * 1.0001]
-    # About as many as are needed to see the curve: each percentile is a search.
-    chosen = (
-        np.unique(enough[np.linspace(0, enough.size - 1, 36).round().astype(int)]) if enough.size else enough
-    )
+    # Each percentile is a search: all near the ends, where the curve bends, and a few between.
+    between = np.linspace(0, max(0, enough.size - 1), 24).round().astype(int)
+    chosen = np.unique([*enough[:10], *enough[-10:], *(enough[between] if enough.size else ())])
     queues = [law.queue(int(n), rate) for n in chosen]
     mean = np.array([queue.response_s for queue in queues]) * 1000
     return chosen, mean, np.array([queue.response_percentile(99) for queue in queues]) * 1000

@@ -67,7 +67,7 @@ def reshard(before: int, after: int, keys: int, method: str) -> View:
     else:
         what = (
             f"From {before} to {after} nodes {method} moves {count(moved.moved, 'key')} of {keys:,} "
-            f"({percent(moved.share)}); an even load needs {percent(least)}"
+            f"({percent(moved.share)}); an even load needs about {percent(least)}"
         )
     return View(
         [
@@ -101,9 +101,8 @@ def _rule(method: str, shards: int) -> sharding.Sharding:
 
 @lru_cache(maxsize=256)
 def _places(method: str, shards: int, keys: int) -> NDArray[np.int32]:
-    # Ranges depend on how many keys there are; to make a ring takes longer than to ask it.
-    rule = sharding.sharding(method, shards, keys=keys) if method == "range" else _rule(method, shards)
-    return rule.locate(np.arange(keys))
+    # To make a ring takes longer than to ask it.
+    return _rule(method, shards).locate(np.arange(keys))
 
 
 def _requests(method: str, shards: int, popularity: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -127,7 +126,7 @@ def _span(shares: NDArray[np.float64], what: str) -> str:
     shards=slider(2, 50, 10, "shards"),
     zipf_s=slider(0.0, 2.0, 1.1, "Zipf exponent"),
     keys=log_slider(100, 20_000, 10_000, "keys", whole=True),
-    method=choice(("jump", "modulo", "ring", "hash slots", "range"), "jump", "method"),
+    method=choice(("jump", "modulo", "ring", "hash slots"), "jump", "method"),
     copies=slider(1, 20, 1, "copies of the hottest key"),
 )
 def hot_shard(shards: int, zipf_s: float, keys: int, method: str, copies: int) -> View:
