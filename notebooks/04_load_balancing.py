@@ -1,0 +1,784 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Chapter 4 · Load Balancing
+#
+# Ten servers stand behind a balancer that sends each request to whoever has been answering fastest. At 14:02 one of
+# them loses its connection to the database. From then on it answers every request in one millisecond, with an error.
+# Within ten seconds it gets nearly all of your traffic, because nobody is faster. The mean response time falls from
+# 140 ms to 2 ms. The latency dashboard has never looked better, and ninety-nine requests in a hundred fail.
+#
+# The machine that decides where requests go is the smallest part of your system, and the one whose mistakes
+# everybody gets. In this chapter you will
+#
+# - say what balancing can win at best, and how much of that each policy gets;
+# - watch the best policy become the worst one when what it knows is old;
+# - mend a weighted round robin that cannot count, and build a consistent hash ring;
+# - make the broken server above, and three ways to starve it;
+# - run real proxies and health endpoints, and make them lie and tell the truth;
+# - choose policy, health checks and placement for a fleet, with numbers.
+#
+# **Time:** about 140 minutes, in parts of 10 to 25 (look for *to here*). **Before you start:** you can read Python
+# and have built one web application. Chapter 1 has the queues in full; what is needed of them is repeated here.
+
+# %%
+import hashlib
+import heapq
+from bisect import bisect_left
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+import widgets
+from course import availability, balancing, queueing, sharding, virtual_time
+
+pd.set_option("display.max_colwidth", None)
+
+# %% tags=["parameters"]
+seed = 1
+requests = 400_000
+
+# %% [markdown]
+# Here is the incident, before any theory. Requests come at random, 60 a second; a server needs 100 ms for one on
+# average, so each of the ten is busy 60 % of the time. The balancer is a good one: it multiplies the smoothed response
+# time of a server by the requests it has open there, as Finagle and Linkerd do, and sends one request in a hundred
+# anywhere, to keep its figures fresh. Halfway through, server 3 begins to fail.
+
+# %% tags=["conclusion"]
+TEN = [10.0] * 10  # requests a second that each server can do
+
+
+def incident(policy, **options):
+    """Half the time all is well; then server 3 (number 2) fails in a millisecond."""
+    half_s = requests / 60 / 2
+    fault = balancing.Fault(2, "failing fast", half_s, 10 * half_s, error_s=0.001)
+    run = balancing.simulate(
+        policy,
+        TEN,
+        0.6,
+        requests=requests,
+        warmup=requests // 2,
+        faults=[fault],
+        seed=seed,
+        **options,
+    )
+    time = run.finish_s - run.arrival_s
+    return run, time[: requests // 2].mean(), time[requests // 2 :].mean()
+
+
+run, before_s, after_s = incident("response time × connections", explore=0.01)
+print(f"mean response time before: {before_s * 1e3:6.1f} ms")
+print(f"mean response time after:  {after_s * 1e3:6.1f} ms")
+print(f"share of server 3 after:   {run.share[2]:6.1%}")
+print(f"errors after:              {run.error_ratio:6.1%}")
+# Of the explored hundredth only a tenth reaches it; of the rest it gets what it is offered.
+assert 0.9 < run.share[2] < 1 - 0.01 * 0.9 + 5 * np.sqrt(0.01 / (requests / 2))
+assert after_s < before_s / 10
+
+# %% [markdown]
+# Nothing in this is exotic. Google's *Site Reliability Engineering* (chapter 20) calls it **sinkholing**, and the Amazon
+# Builders' Library (*Implementing health checks*, by David Yanacek) tells of the same thing in front of amazon.com. By
+# section 4.2.5 you will know why it happens, and by 4.6 what to do. First: what is a balancer for?
+
+# %% [markdown] covers=["4.1"]
+# ## 4.1 What is load balancing?
+#
+# One server first. Requests arrive at a rate $\lambda$, and it can do $\mu$ a second. Its **utilisation** is
+# $\rho = \lambda/\mu$. Below 1 it has a line of finite length; from 1 on the line grows for ever, by $\lambda - \mu$
+# requests a second. With $N$ servers that share the work the same holds for
+#
+# $$ \rho = \frac{\lambda}{N\mu} < 1 $$
+#
+# **Load balancing** is the decision which of the $N$ gets the next request. It buys you capacity (add a server), availability
+# (lose one), and maintenance at noon (take one out). The picture is always this one:
+#
+# ```text
+# clients ──▶ load balancer ──▶ server 1
+#              (decides)    ├──▶ server 2
+#                           ├──▶   ...
+#                           └──▶ server N
+# ```
+
+# %%
+rows = {}
+for servers in (1, 7, 8, 9, 10, 16):
+    rho = 80 / (servers * 10)
+    rows[servers] = {
+        "utilisation": f"{rho:.0%}",
+        "line grows by (requests/s)": max(0, 80 - servers * 10),
+        "mean response, each its own line": f"{queueing.mm1(80 / servers, 10).response_s * 1e3:.0f} ms"
+        if rho < 1
+        else "grows",
+    }
+pd.DataFrame.from_dict(rows, orient="index").rename_axis("servers")
+
+# %% [markdown]
+# So 80 requests a second of 100 ms each need nine servers. Is each of them then getting $L/N$ of the load $L$?
+# On average, yes. But a request does not wait for an average. It waits for those who are before it *in its own line*.
+#
+# So here is the question that measures everything in this chapter. Ten servers, 80 % busy. At a supermarket they have
+# ten tills with a line each, and you pick one with your eyes shut. At the airport they have ten counters and **one**
+# line. By how much is the airport quicker?
+
+# %%
+widgets.queueing.pool_or_split()
+
+# %% [markdown]
+# Same servers, same requests, same utilisation, and about a quarter of the response time. With ten lines a server stands idle while
+# next door people queue; with one line that never happens. The common line is the queue M/M/$c$, and the chance that you have to
+# wait at all is **Erlang's formula** $C(c, a)$, with the offered load $a = \lambda/\mu$:
+#
+# $$ C(c,a) = \frac{\frac{a^c}{c!}\frac{1}{1-\rho}}{\sum_{k<c}\frac{a^k}{k!}+\frac{a^c}{c!}\frac{1}{1-\rho}}, \qquad
+#    R = \frac1\mu + \frac{C(c,a)}{c\mu-\lambda} $$
+#
+# A line for each gives $R = 1/(\mu-\lambda/c)$. Both ends can be computed, so both ends can be checked against the simulator that
+# the rest of the chapter uses:
+
+
+# %% tags=["conclusion"]
+def mean_ms(run, batches=20):
+    """Mean response in ms and five standard errors of it, from the means of batches."""
+    means = [batch.mean() * 1e3 for batch in np.array_split(run.response_s, batches)]
+    return np.mean(means), 5 * np.std(means, ddof=1) / np.sqrt(batches)
+
+
+def balance(policy, speeds=TEN, utilisation=0.8, **options):
+    """Run a policy; the first tenth, in which the lines fill, does not count."""
+    return balancing.simulate(
+        policy,
+        speeds,
+        utilisation,
+        requests=requests,
+        warmup=requests // 10,
+        seed=seed,
+        **options,
+    )
+
+
+split, pooled = queueing.mm1(8, 10), queueing.mmc(80, 10, 10)
+measured, error = mean_ms(balance("random"))
+assert abs(measured - split.response_s * 1e3) < error
+print(
+    f"ten lines, one picked blindly: {split.response_s * 1e3:.0f} ms by theory, "
+    f"{measured:.0f} ± {error:.0f} ms simulated"
+)
+print(f"one common line:               {pooled.response_s * 1e3:.0f} ms by theory")
+print(
+    f"chance to wait: {split.utilisation:.0%} with ten lines, "
+    f"{pooled.wait_probability:.0%} with one"
+)
+
+# %% [markdown]
+# Between **500 ms and 120 ms** lies everything a balancing policy can win or lose here. A balancer cannot keep the common line itself
+# (or it could: that is a message queue, chapter 10, and the servers then fetch). It must push each request into some server's line at once,
+# and it never learns in advance how long a request takes. All it can do is guess well.
+#
+# Where does this break? The formulas want Poisson arrivals and exponential times. Longer tails make the split worse
+# and hardly touch the pool's advantage. And where servers *share* one database, ten servers are not ten times one
+# (chapter 1's universal scalability law).
+#
+# *To here: 20 min.*
+
+# %% [markdown] covers=["4.2", "4.2.1"] errata=["E56"]
+# ## 4.2 Load balancing algorithms
+#
+# We begin blind and add one sense at a time.
+#
+# ### 4.2.1 Round robin
+#
+# Request $n$ goes to server $n \bmod N$. One division a request, one number to remember. Watch the queues: with ten equal servers,
+# dealt out in perfect turn, will they be about equally long?
+
+# %%
+widgets.balancing.queues()
+
+# %% [markdown]
+# They are not. Every server gets the same *number* of requests, and not the same *work*: a few long requests in a row, and one line
+# is ten deep while the neighbour idles. Round robin does not see it and goes on dealing.
+#
+# It is better than chance, because it spaces the arrivals at each server evenly: every tenth of a Poisson stream
+# is an Erlang stream of order 10, whose gaps vary little. In the queue E$_N$/M/1 an arrival finds a geometric number
+# before it, with the root $\sigma$ of
+#
+# $$ \sigma = \left(\frac{N\rho}{N\rho + 1 - \sigma}\right)^{N}, \qquad R = \frac{1}{\mu\,(1-\sigma)} $$
+
+
+# %% tags=["conclusion"]
+def round_robin_ms(servers, rho, service_ms):
+    """Mean response of E_N/M/1, by fixed-point iteration."""
+    sigma = 0.5
+    for _ in range(1_000):
+        sigma = (servers * rho / (servers * rho + 1 - sigma)) ** servers
+    return service_ms / (1 - sigma)
+
+
+rows = {}
+for service in ("deterministic", "exponential", "Pareto"):
+    rows[service] = {
+        policy: f"{mean_ms(balance(policy, service=service))[0]:.0f} ms"
+        for policy in ("random", "round robin")
+    }
+theory = round_robin_ms(10, 0.8, 100)
+measured, error = mean_ms(balance("round robin"))
+assert abs(measured - theory) < error
+print(
+    f"round robin, exponential: {theory:.0f} ms by theory, {measured:.0f} ± {error:.0f} ms simulated"
+)
+pd.DataFrame(rows).rename_axis("mean response")
+
+# %% [markdown]
+# If all requests take the same time, round robin is as good as it gets. The more they differ, the less it helps. That is the
+# rule to remember: **a blind policy is as good as your requests are alike**.
+#
+# > **The guide says** that round robin needs O(1) space for its state, and five lines further that it needs no state.
+# > The first is right: it needs a counter. One number seems nothing to argue about, until you run several
+# > balancers. Each has a counter of its own, and what a server sees is then a *mixture* of several regular streams, which is
+# > less regular:
+
+# %% tags=["conclusion"]
+counters = {
+    balancers: mean_ms(balance("round robin", balancers=balancers))
+    for balancers in (1, 4, 16, 64)
+}
+for balancers, (mean, error) in counters.items():
+    print(
+        f"{balancers:2} balancers, each with its own counter: {mean:.0f} ± {error:.0f} ms"
+    )
+blind = split.response_s * 1e3
+assert counters[1][0] < counters[64][0] < blind + counters[64][1]
+
+# %% [markdown]
+# > With 64 balancers round robin is most of the way back to picking blindly (500 ms). One shared counter would restore it, and must then be an atomic one,
+# > which every request in the data centre touches. Nobody does that. (That the mixture of many sparse
+# > streams tends to a Poisson stream is the Palm–Khintchine theorem.)
+#
+# *To here: 30 min.*
+
+# %% [markdown] covers=["4.2.2"] errata=["E57"]
+# ### 4.2.2 Least connections
+#
+# Now the balancer opens its eyes. It knows what it has sent where and what has come back, so it can count the open
+# **connections** (requests in flight) of each server and take the server with the fewest. If it is the only balancer, that
+# count *is* the queue at the server, and the policy is **join the shortest queue**.
+
+# %% tags=["conclusion"]
+rows, means = {}, {}
+for policy in ("random", "round robin", "power of two choices", "least connections"):
+    run = balance(policy)
+    means[policy], error = mean_ms(run)
+    p50, p99 = run.percentile_s([50, 99]) * 1e3
+    rows[policy] = {
+        "mean": f"{means[policy]:.0f} ms",
+        "P50": f"{p50:.0f} ms",
+        "P99": f"{p99:.0f} ms",
+    }
+rows["one common line (the limit)"] = {
+    "mean": f"{pooled.response_s * 1e3:.0f} ms",
+    "P50": f"{pooled.response_percentile(50) * 1e3:.0f} ms",
+    "P99": f"{pooled.response_percentile(99) * 1e3:.0f} ms",
+}
+assert means["least connections"] + error > pooled.response_s * 1e3
+assert (
+    means["least connections"] < means["power of two choices"] < means["round robin"]
+)
+pd.DataFrame.from_dict(rows, orient="index")
+
+# %% [markdown]
+# Least connections gets within 15 % of the common line. Nearly everything there is to win comes from one integer
+# a server.
+#
+# **Power of two choices** looks at *two* servers picked at random and takes the better. That is a fifth of the
+# information, and it gets most of the gain. In the limit of many servers the share of servers with $i$ or more
+# requests falls as $\rho^{2^i-1}$ instead of $\rho^i$, doubly exponentially (Mitzenmacher 2001), and the mean response is
+#
+# $$ R = \frac1\mu \sum_{i\ge1} \rho^{2^i-2} $$
+
+# %% tags=["conclusion"]
+limit = 100 * sum(0.8 ** (2**i - 2) for i in range(1, 20))
+for servers in (2, 10, 100):
+    mean, error = mean_ms(balance("power of two choices", [10.0] * servers))
+    print(f"{servers:4} servers: {mean:.0f} ± {error:.0f} ms")
+print(f"many servers: {limit:.0f} ms")
+# How far N servers are from infinitely many goes down like 1/N.
+assert abs(mean - limit) < error + limit / 100
+
+# %% [markdown] errata=["E57"]
+# > **The guide says** that least connections works because the queue is shorter and so, by Little's law, the response
+# > time is lower. Little's law, $L = \lambda W$, relates *averages* over a long time. It holds for every policy, the good and the
+# > bad, and can prefer none:
+
+# %% tags=["conclusion"]
+for policy in ("random", "round robin", "least connections"):
+    run = balance(policy)
+    lengths = run.queue_lengths(10_000).lengths.sum(axis=0)
+    rate = run.response_s.size / (run.arrival_s[-1] - run.arrival_s[run.warmup])
+    product = rate * run.mean_response_s
+    print(
+        f"{policy:18} L = {lengths.mean():5.2f} counted,  λW = {rate:.1f}/s × "
+        f"{run.mean_response_s * 1e3:.0f} ms = {product:5.2f}"
+    )
+    # As if the 10,000 looks were independent: they lie denser than that, and so err less.
+    assert abs(lengths.mean() - product) < 5 * lengths.std() / 100 + 0.05
+
+# %% [markdown]
+# > That the shortest queue is the right one to join is a separate theorem, with conditions: equal servers and exponential
+# > times (Winston 1977). There are service times for which it is *not* the best (Whitt 1986). And servers of
+# > different speed break it at once: three before you at a fast server beat one before you at a slow one. Most of all, it wants to see
+# > the queues as they *are*.
+#
+# ### The view from yesterday
+#
+# Say the counts come from a metrics system that scrapes the servers. How old may they be? Predict: ten servers, 80 %, a view refreshed every
+# five seconds. Does least connections still beat picking blindly?
+
+# %%
+widgets.balancing.stale_views()
+
+# %% [markdown]
+# It does not, by far. Until the next refresh everybody believes that the same few servers are the least busy, and runs
+# there. This is **herding**. The cell says at which age each policy falls behind random choice:
+
+# %% tags=["conclusion"]
+ages = (0, 0.1, 0.2, 0.5, 1, 2, 5)
+stale = pd.DataFrame(
+    {
+        policy: [mean_ms(balance(policy, refresh_s=age))[0] for age in ages]
+        for policy in ("least connections", "power of two choices", "random")
+    },
+    index=pd.Index([f"{age * 1e3:,.0f} ms" for age in ages], name="refreshed every"),
+)
+fresh, old = stale.iloc[0], stale.iloc[-1]
+assert fresh["least connections"] < fresh["power of two choices"] < fresh["random"]
+assert old["least connections"] > old["power of two choices"] > old["random"]
+stale.map("{:,.0f} ms".format)
+
+# %% [markdown]
+# One service time of age (100 ms), and power of two choices has caught up. Five, and least connections is worse than
+# blind. The half-blind policy is better *because* it is half blind: it always spreads a herd over all the pairs. But at
+# fifty service times even it loses to chance. Old information is worse than none if you believe it (Mitzenmacher, *How Useful Is Old
+# Information?*, 2000).
+#
+# A milder form of the same disease needs no metrics system. It needs several balancers, each of which sees its own
+# connections only:
+
+# %% tags=["conclusion"]
+several = pd.DataFrame(
+    {
+        policy: [mean_ms(balance(policy, balancers=n))[0] for n in (1, 4, 16, 64)]
+        for policy in (
+            "least connections",
+            "power of two choices",
+            "join the shortest queue",
+            "random",
+        )
+    },
+    index=pd.Index((1, 4, 16, 64), name="balancers"),
+)
+alone, crowd = several.loc[1], several.loc[64]
+assert np.isclose(alone["least connections"], alone["join the shortest queue"])
+assert crowd["join the shortest queue"] < crowd["least connections"] / 2
+several.map("{:.0f} ms".format)
+
+# %% [markdown]
+# *Join the shortest queue* asks the servers and does not care how many ask. The others see only what is their own. At 16 balancers
+# least connections and power of two choices have met. At 64 there are some 34 requests in flight (Little's law: 80 a second × 0.43 s),
+# half of one for each balancer: it has next to nothing to count, and is nearly blind again. What real systems do: fewer balancers, subsets of servers for each (*Site Reliability Engineering*, chapter 20), or load reports that
+# ride on the answers.
+#
+# *To here: 55 min.*
+
+# %% [markdown] covers=["4.2.3"] errata=["E58"]
+# ### 4.2.3 Weighted round robin
+#
+# Servers are not alike: an old machine among new ones, a container that got half a core. Give each a **weight**, its capacity, and
+# deal in proportion: server $i$ gets the share $w_i/\sum w$. What does plain round robin do if one of ten servers is half as
+# fast?
+
+# %% tags=["conclusion"]
+one_slow = [10.0] * 9 + [5.0]
+rows = {}
+for policy in (
+    "round robin",
+    "smooth weighted round robin",
+    "least connections",
+    "power of two choices",
+):
+    run = balance(policy, one_slow)
+    rows[policy] = {
+        "mean": f"{run.mean_response_s * 1e3:,.0f} ms",
+        "P99": f"{run.percentile_s(99) * 1e3:,.0f} ms",
+        "share of the slow one": f"{run.share[-1]:.1%}",
+        "it is busy": f"{run.utilisation[-1]:.0%}",
+    }
+    if policy == "smooth weighted round robin":
+        assert np.isclose(run.share[-1], 5 / 95, atol=0.001)
+rate = 0.8 * sum(one_slow)
+print(
+    f"round robin sends {rate / 10:.1f} requests a second to a server that does 5: "
+    f"its line grows by {rate / 10 - 5:.1f} a second"
+)
+pd.DataFrame.from_dict(rows, orient="index")
+
+# %% [markdown]
+# One slow server in ten, and round robin has no steady state: the mean above is the length of the experiment, not a property of
+# the system. Weights repair that. Least connections needs none, because a slow server's connections stay open longer; but it still keeps
+# the slow one busier than the others, as it counts heads and not seconds.
+#
+# How do you deal by weights? The obvious way reads a list in which server $i$ stands $w_i$ times. With weights 5, 1, 1 that gives five in a
+# row to the same server. The better way (nginx, since 2012) is **smooth weighted round robin**: raise everybody by its weight, choose the
+# highest, lower the chosen one by the sum. Step through all three.
+
+# %%
+widgets.balancing.weighted_round_robin()
+
+# %% [markdown] errata=["E58"]
+# > **The guide's recipe** is *current weight = (current weight + weight) mod total; take the highest*, and beside it stands the example: weights 3, 1, 2 give
+# > 50 %, 16.7 % and 33.3 %. Run the recipe, and it does not give that:
+
+
+# %% tags=["conclusion"]
+def shares(weights, rule, ties="first"):
+    """Exact shares: every rule repeats after a cycle that divides this many steps."""
+    steps = 600 * sum(weights)
+    chosen = [
+        step.chosen
+        for step in balancing.weighted_steps(weights, rule, steps, ties=ties)
+    ]
+    return np.bincount(chosen, minlength=len(weights)) / steps
+
+
+def in_words(numbers):
+    return " / ".join(f"{number:.1%}" for number in numbers)
+
+
+for weights in ([3, 1, 2], [1, 1], [5, 1, 1]):
+    wanted = np.array(weights) / sum(weights)
+    print(f"weights {weights}: wanted {in_words(wanted)}")
+    for ties in ("first", "last"):
+        got = shares(weights, "guide", ties)
+        print(f"    guide's rule, {ties:5} of equals: {in_words(got)}")
+        assert not np.allclose(got, wanted)
+    for rule in ("smooth", "expanded"):
+        assert np.allclose(shares(weights, rule), wanted)
+sequences = {
+    rule: "".join(
+        "abc"[step.chosen] for step in balancing.weighted_steps([5, 1, 1], rule, 7)
+    )
+    for rule in ("smooth", "expanded")
+}
+print(f"weights 5, 1, 1: smooth {sequences['smooth']}, list {sequences['expanded']}")
+
+# %% [markdown]
+# > Equal weights 1, 1 send *everything* to one server. The reason: the recipe never takes anything from the server it has
+# > chosen, so being chosen leaves no trace, and a modulo does not count. The smooth rule keeps an account. The current weights always sum to
+# > zero after a choice, and after $\sum w$ choices each server has been raised $w_i \sum w$ in all, and lowered by $\sum w$ for each time it was
+# > chosen, so being back at zero means chosen $w_i$ times. (nginx, *Upstream: smooth weighted round-robin balancing*, 2012; its commit message
+# > has the sequence `a a b a c a a`, the one above.)
+#
+# Weights come from somebody who measured once. When the machine slows down in the afternoon, they do not.
+#
+# *To here: 65 min.*
+
+# %% [markdown] covers=["4.2.4"] errata=["E59", "E60", "E61"]
+# ### 4.2.4 IP hash
+#
+# All policies so far send a client anywhere. Sometimes you want the opposite: the same client to the same server, because that one has the
+# client's session, its connection, its warm cache. So hash the client's address, and take server number
+# $\text{hash}(\text{ip}) \bmod N$: no table, no state, and every balancer decides alike.
+
+# %%
+addresses = sharding.hash_keys(np.arange(8))
+pd.DataFrame(
+    {
+        "hash": addresses,
+        "mod 10": addresses % 10,
+        "mod 11, after adding one": addresses % 11,
+    },
+    index=pd.Index([f"10.0.0.{i}" for i in range(8)], name="client"),
+).T
+
+# %% [markdown] errata=["E59"]
+# > **The guide says** that IP hash is *based on consistent hashing* and that a client *always* gets the same server. A remainder
+# > is the opposite of consistent hashing. Going from 10 to 11 servers, a key stays only if both remainders agree, which is one in eleven:
+
+# %% tags=["conclusion"]
+keys = np.arange(requests)
+rows = {}
+for method in ("modulo", "ring", "rendezvous", "jump", "Maglev"):
+    before = sharding.sharding(method, 10)
+    moved = sharding.moves(before, before.add(10), keys)
+    rows[method] = {
+        "moved": f"{moved.share:.1%}",
+        "in expectation": f"{sharding.expected_moves(method, 10, 'add'):.1%}",
+        "between old servers": f"{moved.needless / moved.keys:.1%}",
+        "max / mean": f"{sharding.load(before, keys).max_over_mean:.2f}",
+    }
+    if method == "modulo":
+        # Each key moves with probability 10/11, independently.
+        assert abs(moved.share - 10 / 11) < 5 * np.sqrt(10 / 121 / requests)
+pd.DataFrame.from_dict(rows, orient="index")
+
+# %% [markdown]
+# > And *always* fails for other reasons too. A phone changes its address between two masts. A company of 5,000 has one address (a
+# > **NAT**), and so one server: section 4.5 computes what that does. nginx's `ip_hash` uses only the first three
+# > numbers of an IPv4 address, so 256 neighbours are one client (documentation of `ngx_http_upstream_module`).
+#
+# **Consistent hashing** (Karger and others 1997) makes a change of servers cheap. Hash the servers too, onto the same circle of
+# $2^{32}$ places. A key belongs to the first server clockwise. A new server takes over a part of *one* arc, and nobody else notices. One
+# place a server is too few, so each gets many, its **virtual nodes**. Before you look: ten servers with **one** place
+# each, and an eleventh comes. What share of the keys moves?
+
+# %%
+widgets.sharding.ring()
+
+# %% [markdown] errata=["E61"]
+# > **The guide says** that only $K/N$ of the keys move. Three corrections. It is $K/(N+1)$ when a server is added and $K/N$ when one is
+# > removed, with $N$ the number *before*. It is an *expected* value. And with one place a server the expectation says little, as
+# > two hundred rings with different hash functions show:
+
+
+# %% tags=["conclusion"]
+def many_rings(vnodes, rings=200):
+    """Share moved by an eleventh server, and max/mean of ten, for different servers."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(rings):
+        *ten, new = rng.choice(sharding.MAX_NODE, 11, replace=False).tolist()
+        ring = sharding.Ring(tuple(ten), vnodes)
+        sample = keys[:50_000]
+        found.append(
+            (
+                sharding.moves(ring, ring.add(new), sample).share,
+                sharding.load(ring, sample).max_over_mean,
+            )
+        )
+    return np.array(found).T
+
+
+rows = {}
+for vnodes in (1, 10, 100, 1_000):
+    moved, uneven = many_rings(vnodes)
+    # The new server's part is Beta(V, 10 V); some keys thrown on it add a little.
+    part = 1 / 11
+    theory = np.sqrt(
+        part * (1 - part) / (11 * vnodes + 1) + part * (1 - part) / min(50_000, requests)
+    )
+    # Five standard errors of a mean of 200.
+    assert abs(moved.mean() - part) < 5 * theory / np.sqrt(200)
+    rows[vnodes] = {
+        "moved, mean": f"{moved.mean():.1%}",
+        "standard deviation": f"{moved.std():.2%}",
+        "by theory": f"{theory:.2%}",
+        "5 % to 95 %": f"{np.quantile(moved, 0.05):.1%} to {np.quantile(moved, 0.95):.1%}",
+        "max / mean": f"{uneven.mean():.2f}",
+    }
+pd.DataFrame.from_dict(rows, orient="index").rename_axis("virtual nodes")
+
+# %% [markdown]
+# > One place each: anything from under a half to over twenty per cent moves, and the busiest server has about three times the average. A hundred
+# > places: 9 % ± 1, and 16 % above the average. The spread goes down with the root of the number of places $V$: the new server's part of the
+# > circle is Beta-distributed with mean $1/(N+1)$ and variance $\frac{N}{(N+1)^2((N+1)V+1)}$. (Dynamo, SOSP 2007, is where most people
+# > learned of virtual nodes.)
+#
+# The other names in the table above are other answers to the same question. **Rendezvous** hashing gives each server a score for each key and takes
+# the highest; **jump** hash needs no memory but can only add and remove at the end; **Maglev**, Google's balancer, fills a table of 65,537 entries, pays with a few
+# needless moves and gets the best balance of all. None of them looks at the load. **Consistent hashing with bounded loads** does: no
+# server may have more than 1.25 times (say) the mean number of connections; a key whose server is full goes on clockwise.
+
+# %% [markdown] errata=["E60"]
+# > **The guide gives** a *collision probability* of about $1/N$. That is the chance that two *given* clients share a server, and they are meant
+# > to: 1,000 clients on 10 servers must share. What you want to know is how many the **fullest** server gets:
+
+# %% tags=["conclusion"]
+rng = np.random.default_rng(seed)
+for clients in (10, 1_000, 100_000):
+    counts = rng.multinomial(clients, np.full(10, 0.1), size=4_000)
+    fullest, fair = counts.max(axis=1).mean(), clients / 10
+    # Bernstein's inequality for the largest of ten binomial counts.
+    bound = fair + np.sqrt(2 * 0.9 * fair * np.log(10)) + np.log(10) / 3
+    assert fair < fullest < bound
+    print(
+        f"{clients:7,} clients: {fair:8,.0f} each if even; the fullest has {fullest:8,.1f}, "
+        f"{fullest / fair - 1:6.1%} more (at most {bound / fair - 1:6.1%} by theory)"
+    )
+
+# %% [markdown]
+# > With ten clients the fullest server has nearly three. With 100,000 the law of large numbers has evened it out. The relative excess falls like
+# > $\sqrt{2 N \ln N / m}$ for $m$ clients (balls into bins; Mitzenmacher and Upfal, *Probability and Computing*). This holds for clients that are
+# > *alike*; one that makes a third of your requests is not evened out by anything.
+#
+# *To here: 85 min.*
+
+# %% [markdown] covers=["4.2.5"] errata=["E62"]
+# ### 4.2.5 Least response time
+#
+# Connections count heads. Why not measure what users feel? Keep for each server an **exponential moving average** of its
+# response times $x$,
+#
+# $$ \text{EMA} \leftarrow \alpha x + (1-\alpha)\,\text{EMA} $$
+#
+# with $\alpha$ between 0.1 and 0.3, and send the request to the lowest. The last $k$ answers together have the weight $1-(1-\alpha)^k$: with
+# $\alpha = 0.2$ ten answers make up 89 % of what you believe.
+#
+# First with all servers healthy, and only 60 % busy. What can go wrong?
+
+# %% tags=["conclusion"]
+rows, means = {}, {}
+for name, policy, options in (
+    ("random", "random", {}),
+    ("least response time", "least response time", {}),
+    ("  and 10 % anywhere", "least response time", {"explore": 0.1}),
+    ("response time × connections", "response time × connections", {}),
+    ("  and 1 % anywhere", "response time × connections", {"explore": 0.01}),
+    ("least connections", "least connections", {}),
+):
+    run = balance(policy, utilisation=0.6, **options)
+    means[name] = run.mean_response_s * 1e3
+    rows[name] = {
+        "mean": f"{means[name]:,.0f} ms",
+        "P99": f"{run.percentile_s(99) * 1e3:,.0f} ms",
+        "smallest share": f"{run.share.min():.1%}",
+    }
+assert means["least response time"] > 10 * means["random"]
+assert means["response time × connections"] < means["random"]
+pd.DataFrame.from_dict(rows, orient="index")
+
+# %% [markdown]
+# The bare formula is a disaster: everybody goes to the server that was fastest, and nobody learns that it has become
+# the slowest until the first answer is back out of its long line. The guide lists *oscillation* among the disadvantages; here it is. Multiplying by the
+# open connections and one mends it, because your own requests count before they are answered. What the last column shows is subtler: a server that
+# was slow *once* may never be asked again, and so can never prove that it has recovered. A little **exploration** mends that.
+#
+# Now let one of them fail, quickly.
+
+# %%
+widgets.balancing.black_hole()
+
+# %% [markdown] errata=["E62"]
+# > **The guide says** that response time is *a good indicator of server health*. It is an indicator of *speed*, and nothing is as fast as an
+# > error. The failing server needs a handful of requests to become everybody's favourite: with $\alpha = 0.2$, an average that starts at 140 ms is below
+# > 20 ms after nine answers of one millisecond.
+#
+# The same incident as at the beginning of the chapter, with the policies of this chapter, and three ways out:
+
+# %% tags=["conclusion"]
+rows, share = {}, {}
+for name, policy, options in (
+    ("round robin", "round robin", {}),
+    ("least connections", "least connections", {}),
+    ("power of two choices", "power of two choices", {}),
+    ("resource-based", "resource-based", {}),
+    ("response time × connections", "response time × connections", {"explore": 0.01}),
+    (
+        "  an error counts as 1 s",
+        "response time × connections",
+        {"explore": 0.01, "error_counts_s": 1.0},
+    ),
+    (
+        "  an error counts as 10 s",
+        "response time × connections",
+        {"explore": 0.01, "error_counts_s": 10.0},
+    ),
+    (
+        "  deep health check, every 5 s",
+        "response time × connections",
+        {"explore": 0.01, "health": balancing.HealthCheck(5, deep=True)},
+    ),
+):
+    run, before_s, after_s = incident(policy, **options)
+    share[name] = run.share[2]
+    rows[name] = {
+        "share of server 3": f"{run.share[2]:.1%}",
+        "mean response, errors and all": f"{after_s * 1e3:.0f} ms",
+        "mean of the good answers": f"{run.mean_response_s * 1e3:.0f} ms",
+    }
+answers = np.ceil(np.log(0.02 / 0.14) / np.log(0.8))
+print(f"from 140 ms to below 20 ms: {answers:.0f} fast answers")
+assert np.isclose(share["round robin"], 0.1, atol=0.001)
+assert share["least connections"] > 0.12
+assert share["response time × connections"] > 0.9
+assert share["  an error counts as 10 s"] < 0.05
+pd.DataFrame.from_dict(rows, orient="index")
+
+# %% [markdown]
+# Even least connections is drawn in, as a server that answers in a millisecond always looks idle. Round robin, the blind one, gives
+# the failing server its tenth and no more: a policy that trusts nothing cannot be lied to. What helps is to make failure look like what it is. Let an
+# error **count as slow**; take the server out by a **health check** that does what a request does, or by counting its errors (**outlier
+# detection**, as Envoy does); or let the server itself *delay* its errors, which is what the Builders' Library tells of.
+#
+# *To here: 105 min.*
+
+# %% [markdown] covers=["4.2.6"] errata=["E63"]
+# ### 4.2.6 Resource-based
+#
+# Ask the servers for their load, CPU and memory, and take the lowest. It is the only policy here that knows about work which did not come through you: a
+# backup, a neighbour on the same machine. What is "the lowest", when there are two numbers?
+#
+# > **The guide writes** `argmin(cpu_usage[i] or memory_usage[i])`. Read as English, that is undecided. Read as code, in Python as in JavaScript, `or` gives the
+# > first value unless it is zero, so memory is never looked at:
+
+# %% tags=["conclusion"]
+cpu, memory = [0.90, 0.05], [0.10, 0.99]
+for rule in ("or", "max"):
+    chosen = balancing.pick_by_resources(cpu, memory, rule)
+    print(
+        f"{rule:>3}: server {chosen + 1}, with {cpu[chosen]:.0%} CPU and {memory[chosen]:.0%} memory"
+    )
+assert balancing.pick_by_resources(cpu, memory, "or") == 1
+assert balancing.pick_by_resources(cpu, memory, "max") == 0
+
+# %% [markdown]
+# > The second server has one per cent of its memory left, and `or` sends it everything. Take the *scarcer* of the two, `max(cpu, memory)`, or a
+# > weighted score.
+#
+# The larger problem is not in the formula. CPU load is an *average over a window* that somebody collects *now and then*: it is old twice. Ten servers, 80 %:
+
+# %% tags=["conclusion"]
+resources = pd.DataFrame(
+    {
+        f"window {window_s:g} s": [
+            mean_ms(balance("resource-based", window_s=window_s, refresh_s=age))[0]
+            for age in (0, 1, 5)
+        ]
+        for window_s in (0.1, 1, 10)
+    },
+    index=pd.Index(["at once", "every 1 s", "every 5 s"], name="collected"),
+)
+assert (resources.iloc[2] > 10 * blind).all()
+resources.map("{:,.0f} ms".format)
+
+# %% [markdown]
+# Collected at once, it lies between least connections and random. Collected every five seconds, which is good for a metrics system, it herds
+# worse than anything else in this chapter. Use load reports for *slow* decisions: weights that change over minutes, and how many servers there are.
+#
+# ### All of them, side by side
+#
+# Everything of this section in one playground. Begin with equal servers, then make requests unequal (Pareto), then servers (speed ratio), and say
+# before each step who loses.
+
+# %%
+widgets.balancing.arena()
+
+# %% [markdown]
+# No row wins everywhere. A short table to carry into an interview:
+#
+# | policy | needs to know | good for | breaks when |
+# |---|---|---|---|
+# | round robin | a counter | equal servers, equal requests | either is unequal |
+# | weighted round robin | capacities | known unequal servers | capacities change |
+# | least connections | its own open requests | unequal requests, long connections | its view is old, or one of many |
+# | power of two choices | the same, of two | many balancers, old views | it always leaves a little on the table |
+# | IP hash, ring | the client's address | sessions, caches | one client is large |
+# | response time × connections | answers | servers that change their speed | errors are fast |
+# | resource-based | reports | slow corrections | reports are old |
+#
+# *To here: 115 min.*
