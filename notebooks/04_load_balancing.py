@@ -32,6 +32,7 @@
 # %%
 import hashlib
 import heapq
+import itertools
 from bisect import bisect_left
 from typing import NamedTuple
 
@@ -39,7 +40,15 @@ import numpy as np
 import pandas as pd
 
 import widgets
-from course import availability, balancing, queueing, sharding, virtual_time
+from course import (
+    availability,
+    balancing,
+    health_checks,
+    proxies,
+    queueing,
+    sharding,
+    virtual_time,
+)
 
 pd.set_option("display.max_colwidth", None)
 
@@ -188,20 +197,25 @@ print(
 #
 # *To here: 20 min.*
 
-# %% [markdown] covers=["4.2", "4.2.1"] errata=["E56"]
+# %% [markdown] covers=["4.2"]
 # ## 4.2 Load balancing algorithms
 #
-# We begin blind and add one sense at a time.
-#
-# ### 4.2.1 Round robin
-#
-# Request $n$ goes to server $n \bmod N$. One division a request, one number to remember. Watch the queues: with ten equal servers,
-# dealt out in perfect turn, will they be about equally long?
+# We begin blind and add one sense at a time. The blindest policy picks a server **at random**. It needs no state, and no balancer
+# has to know of another. You know its mean: 500 ms, a line for each. Here is what that looks like. Predict: for what share of the time does
+# one server have nothing to do while a request waits at another?
 
 # %%
 widgets.balancing.queues()
 
-# %% [markdown]
+# %% [markdown] covers=["4.2.1"]
+# The orange line is the waste that a common line would not have. That is all there is to win, and every policy below is an attempt to
+# win it without a common line. Try *round robin* and *least connections* in the picture, and watch the orange.
+#
+# ### 4.2.1 Round robin
+#
+# Request $n$ goes to server $n \bmod N$. One division a request, one number to remember, and each server gets exactly one
+# request in $N$. So all are equally loaded, and the lines equally long?
+#
 # They are not. Every server gets the same *number* of requests, and not the same *work*: a few long requests in a row, and one line
 # is ten deep while the neighbour idles. Round robin does not see it and goes on dealing.
 #
@@ -235,7 +249,7 @@ print(
 )
 pd.DataFrame(rows).rename_axis("mean response")
 
-# %% [markdown]
+# %% [markdown] errata=["E56"]
 # If all requests take the same time, round robin is as good as it gets. The more they differ, the less it helps. That is the
 # rule to remember: **a blind policy is as good as your requests are alike**.
 #
@@ -263,7 +277,7 @@ assert counters[1][0] < counters[64][0] < blind + counters[64][1]
 #
 # *To here: 30 min.*
 
-# %% [markdown] covers=["4.2.2"] errata=["E57"]
+# %% [markdown] covers=["4.2.2"]
 # ### 4.2.2 Least connections
 #
 # Now the balancer opens its eyes. It knows what it has sent where and what has come back, so it can count the open
@@ -396,7 +410,7 @@ several.map("{:.0f} ms".format)
 #
 # *To here: 55 min.*
 
-# %% [markdown] covers=["4.2.3"] errata=["E58"]
+# %% [markdown] covers=["4.2.3"]
 # ### 4.2.3 Weighted round robin
 #
 # Servers are not alike: an old machine among new ones, a container that got half a core. Give each a **weight**, its capacity, and
@@ -488,7 +502,7 @@ print(f"weights 5, 1, 1: smooth {sequences['smooth']}, list {sequences['expanded
 #
 # *To here: 65 min.*
 
-# %% [markdown] covers=["4.2.4"] errata=["E59", "E60", "E61"]
+# %% [markdown] covers=["4.2.4"]
 # ### 4.2.4 IP hash
 #
 # All policies so far send a client anywhere. Sometimes you want the opposite: the same client to the same server, because that one has the
@@ -618,7 +632,7 @@ for clients in (10, 1_000, 100_000):
 #
 # *To here: 85 min.*
 
-# %% [markdown] covers=["4.2.5"] errata=["E62"]
+# %% [markdown] covers=["4.2.5"]
 # ### 4.2.5 Least response time
 #
 # Connections count heads. Why not measure what users feel? Keep for each server an **exponential moving average** of its
@@ -782,3 +796,281 @@ widgets.balancing.arena()
 # | resource-based | reports | slow corrections | reports are old |
 #
 # *To here: 115 min.*
+
+# %% [markdown] covers=["4.3", "4.3.1", "4.3.2"]
+# ## 4.3 Load balancer types
+#
+# So far the balancer decided about *requests*. Whether yours can depends on what it reads.
+#
+# ### 4.3.1 Layer 4 (transport)
+#
+# A **layer 4** balancer sees packets: addresses, ports, and the beginning and end of a TCP connection. It chooses a server once, when the
+# connection is opened, and from then on copies bytes. It is quick, works for any protocol, and does not know that there are requests.
+#
+# ### 4.3.2 Layer 7 (application)
+#
+# A **layer 7** balancer ends the connection, reads the HTTP in it, and chooses for each *request*. So it can route by path, header or cookie, repeat what is safe to
+# repeat, count errors, and compress. It pays with processor time, and it must hold your certificates.
+#
+# Below are both kinds, real ones: two hundred lines of `asyncio` on your machine, in front of real HTTP servers. Six clients keep their connections open. One of them
+# makes forty requests, the others four each:
+
+# %% tags=["conclusion"]
+sizes = [40, 4, 4, 4, 4, 4]
+for layer in proxies.LAYERS:
+    run = await proxies.drive(layer, sizes, servers=3)
+    assert sum(run.answered.values()) == sum(sizes) and not run.failures
+    expected = proxies.simulate(sizes, 3, layer)
+    assert sorted(run.answered.values()) == sorted(expected.tolist())
+    print(f"{layer}: {run.answered}")
+    print(f"         it decides by {', '.join(run.seen)}")
+
+# %% [markdown]
+# Layer 4 dealt out the *connections* in perfect turn, two for each server, and one server got three quarters of the requests. Layer 7 dealt out the
+# requests. With HTTP/1.1 connections are kept open, with HTTP/2 and gRPC a client keeps *one* for everything and for hours, so this is the usual case and not the odd
+# one. How long must connections live for that to matter?
+
+# %%
+widgets.proxies.keep_alive()
+
+# %% [markdown]
+# The fewer and longer the connections, the fewer the decisions, and the less the law of large numbers can even out. $K$ connections of mean size $\bar r$
+# and standard deviation $s$, dealt out to $N$ servers, leave a relative spread of about
+#
+# $$ \frac{s}{\bar r}\sqrt{\frac{N-1}{K}} $$
+#
+# Remedies: close connections after some requests or minutes (gRPC servers have `MAX_CONNECTION_AGE`), or choose in the client, which knows its requests.
+#
+# Then the day a server dies with requests in its hands:
+
+# %% tags=["conclusion"]
+failures = {}
+for layer in proxies.LAYERS:
+    for method in proxies.METHODS:
+        run = await proxies.drive(
+            layer, [4] * 6, servers=3, method=method, kill="B", at_request=2
+        )
+        failures[layer, method] = len(run.failures)
+        said = sorted({failure.why for failure in run.failures}) or ["nothing"]
+        print(
+            f"{layer}, {method:4}: {len(run.failures)} of 24 failed; clients saw {', '.join(said)}"
+        )
+assert failures["layer 7", "GET"] == 0 < failures["layer 4", "GET"]
+assert failures["layer 7", "POST"] > 0
+
+# %% [markdown]
+# Layer 4 has nothing to repeat: it does not know which bytes were a request. Layer 7 sends the lost `GET`s to somebody else and the clients notice nothing. A lost `POST` it must
+# not repeat, as nobody knows whether it was carried out (RFC 9110, section 9.2.2; chapter 9 has the cure, idempotency keys).
+
+# %% [markdown] errata=["E64"]
+# > **The guide says** that ending TLS and routing intelligently belong to layer 7, and lists nginx there alone. The line is softer than that. AWS's Network Load Balancer, a
+# > layer 4 balancer, ends TLS if you give it a TLS listener (its user guide, *Create a TLS listener*). nginx balances at layer 4 with its `stream` module, and can route there by
+# > the *name* a client asks for, without decrypting anything, because that name stands unencrypted in the first TLS message (`ngx_stream_ssl_preread_module`). The real difference is what
+# > is decided *how often*: a connection once, or each request.
+#
+# *To here: 125 min.*
+
+# %% [markdown] covers=["4.4"]
+# ## 4.4 Load balancer placement
+#
+# A balancer is one more machine that can fail, and everything stands behind it. So you need two, and then something must balance the balancers. The oldest answer is
+# the **DNS**: give the name several addresses, and each client gets them in another order.
+#
+# ```text
+#                   DNS: shop.example → 192.0.2.1, 192.0.2.2
+#                      │                          │
+#               balancer 1                  balancer 2
+#                 │    │                      │    │
+#               app 1  app 3                app 2  app 4        ← the guide's picture
+# ```
+
+# %% [markdown] errata=["E65"]
+# > **The guide draws** two balancers with two of the four servers *each*, behind DNS round robin. Two things are wrong with that picture. If balancer 1 fails, servers 1 and 3
+# > are healthy and out of reach. Count every combination of what can be up, with balancers at 99.9 % and servers at 99 %, and a load that needs three servers:
+
+
+# %% tags=["conclusion"]
+def chance_of_enough(reaches, needed=3, balancer=0.999, server=0.99):
+    """Chance that so many servers are up that some balancer that is up reaches."""
+    total = 0.0
+    for state in itertools.product((True, False), repeat=6):
+        balancers, servers = state[:2], state[2:]
+        chance = np.prod(
+            [
+                (up if alive else 1 - up)
+                for alive, up in zip(state, [balancer] * 2 + [server] * 4, strict=True)
+            ]
+        )
+        reached = set().union(
+            *(reaches[b] for b, alive in enumerate(balancers) if alive)
+        )
+        total += chance * (sum(servers[i] for i in reached) >= needed)
+    return total
+
+
+half_each = chance_of_enough([{0, 2}, {1, 3}])
+all_each = chance_of_enough([{0, 1, 2, 3}, {0, 1, 2, 3}])
+# Every balancer reaches all: two in parallel, and three of four servers.
+assert np.isclose(
+    all_each,
+    availability.redundant(0.999, 2) * availability.redundant(0.99, 4, needed=3),
+)
+for name, chance in (("half each", half_each), ("every one", all_each)):
+    print(f"each balancer reaches {name}: too little capacity {1 - chance:.3%} of the time")
+
+# %% [markdown]
+# > Four times the trouble, for a picture that looks more orderly. **Every balancer should reach every server.**
+# >
+# > And DNS does not know that balancer 1 is dead. Even if somebody takes the address away, resolvers and clients keep the old answer until its **time to live** is over. With a
+# > record kept for 60 s and half a minute until the failure is noticed:
+
+
+# %% tags=["conclusion"]
+def failed_by_dns(rate, share, noticed_s, ttl_s, resolvers=2_000):
+    """Requests sent to a dead address: each resolver asks again when its copy ends."""
+    rng = np.random.default_rng(seed)
+    left_s = rng.uniform(0, ttl_s, resolvers)  # of its copy, when the record changes
+    return rate * share * (noticed_s + left_s).mean()
+
+
+rate, noticed_s = 1_000, 30
+for ttl_s in (10, 60, 300, 3_600):
+    failed = failed_by_dns(rate, 0.5, noticed_s, ttl_s)
+    theory = rate / 2 * (noticed_s + ttl_s / 2)
+    # Five standard errors of a mean of 2,000 uniform lifetimes.
+    assert abs(failed - theory) < 5 * rate / 2 * ttl_s / np.sqrt(12 * 2_000)
+    print(
+        f"time to live {ttl_s:5,} s: {failed:9,.0f} requests fail (theory {theory:9,.0f})"
+    )
+vrrp_s = 3 * 1 + (256 - 100) / 256 * 1
+print(
+    f"an address that moves (VRRP, defaults): {vrrp_s:.1f} s, {rate * vrrp_s:,.0f} requests"
+)
+
+# %% [markdown]
+# $$ \text{failed} = \lambda \cdot \tfrac1n \left(t_\text{noticed} + \tfrac{\text{TTL}}{2}\right) $$
+#
+# The last line is the alternative inside one network: a **virtual address** that a second balancer takes over when it has missed three heartbeats and a little (VRRP, RFC 9568: 3.6 s
+# with the defaults). All traffic fails then, but briefly. Across data centres the same is done by **anycast**: the address is announced from several places, and a place that fails stops announcing.
+# Good clients do a third thing, and try the next address when one does not answer (*Happy Eyeballs*, RFC 8305).
+#
+# Large sites do all of it in layers: DNS picks a region, anycast a place, a layer 4 balancer a layer 7 balancer, and that the server.
+
+# %% [markdown] covers=["4.5"]
+# ## 4.5 Session persistence (sticky sessions)
+#
+# A server that keeps a user's session in its own memory needs that user back: the balancer must be **sticky**. It can use a cookie of its own, or the client's address. Both tie the
+# balancer's hands, so what does it cost?
+
+# %%
+widgets.balancing.sticky()
+
+# %% [markdown]
+# With cookies many small clients even out. With addresses, one large client is one address. Let a share $s$ of all requests come from behind one NAT. The server that it hashes to gets
+# those and its part of the rest, and it has no steady state once
+#
+# $$ s + \frac{1-s}{N} > \frac{1}{N\rho} \quad\Longleftrightarrow\quad s > \frac{1/\rho - 1}{N-1} $$
+
+
+# %% tags=["conclusion"]
+def critical_share(servers, utilisation):
+    return (1 / utilisation - 1) / (servers - 1)
+
+
+critical = critical_share(10, 0.6)
+print(
+    f"10 servers, 60 % busy: more than {critical:.1%} behind one address is too much; "
+    f"80 % busy: {critical_share(10, 0.8):.1%}"
+)
+for nat_share in (0.0, critical / 2, 2 * critical, 0.3):
+    hot = balance("IP hash", utilisation=0.6, nat_share=nat_share, addresses=1_000_000)
+    bound = balance(
+        "bounded-load consistent hashing",
+        utilisation=0.6,
+        nat_share=nat_share,
+        addresses=1_000_000,
+    )
+    print(
+        f"{nat_share:5.1%} behind one address: mean {hot.mean_response_s:7.2f} s, "
+        f"the busiest server is {hot.utilisation.max():4.0%} busy; "
+        f"with bounded loads {bound.mean_response_s:.2f} s"
+    )
+    share = nat_share + (1 - nat_share) / 10
+    tolerance = 5 * np.sqrt(share * (1 - share) / requests)
+    assert abs(hot.share.max() - share) < tolerance + 0.002
+assert hot.utilisation.max() > 0.95
+
+# %% [markdown]
+# Seven per cent of the traffic behind one address, one large customer, overloads a server in a fleet that is 60 % busy. Consistent hashing with bounded loads keeps its promise: it is sticky
+# until a server is full.
+#
+# What no stickiness survives is the end of the server. A rolling deployment restarts each server once and so loses **every** session that lives in memory, once a deployment:
+
+# %% tags=["conclusion"]
+sessions = np.arange(requests)
+for method in ("modulo", "ring"):
+    place = sharding.sharding(method, 10)
+    homeless = sharding.moves(place, place.remove(3), sessions)
+    print(
+        f"one of ten servers dies, sessions by {method}: {homeless.share:.1%} lose their server, "
+        f"{homeless.needless / homeless.keys:.1%} without need"
+    )
+    expected = sharding.expected_moves(method, 10, "remove")
+    spread = sharding.expected_cv(10, 100) if method == "ring" else 0.0
+    assert abs(homeless.share - expected) < 5 * spread * expected + 0.01
+
+# %% [markdown] errata=["E66"]
+# So the better answer to *which* server has the session is: none. Keep it in a shared store or in a signed cookie, and any server can serve anybody. Use stickiness as an **optimization** (a warm cache)
+# and never as a requirement.
+#
+# > **The guide lists** URL-based routing as a third way to stickiness. Routing by *path* is fine (`/images` to these servers). A session *id* in the URL is not: it stands in the browser's history, in
+# > the access logs of every proxy on the way, in every link that a user shares, and in the `Referer` header, unless the site or the browser strips it. Whoever has the link has the session
+# > (OWASP, *Session Management Cheat Sheet*). Put it in a cookie that is `Secure`, `HttpOnly` and `SameSite`.
+#
+# *To here: 140 min.*
+
+# %% [markdown] covers=["4.6"]
+# ## 4.6 Health checks
+#
+# Back to the server from the beginning. The balancer **probes** every server: it asks a path such as `/health` every few seconds, takes a server out of **rotation** after $k$ failures in a row
+# (*fall*), and puts it back after some successes (*rise*). A fault comes at a random moment between two probes, so the time until it is noticed is on average
+#
+# $$ \left(k - \tfrac12\right) \cdot \text{interval} $$
+#
+# Short intervals and low thresholds notice sooner, and are wrong more often. If a healthy server misses a probe with probability $p$, then $k$ in a row happen about once in $I / (p^k (1-p))$:
+
+
+# %% tags=["conclusion"]
+def noticed_after_s(health, faults=4_000):
+    """Mean time from a fault at a random moment until the server is out."""
+    rng = np.random.default_rng(seed)
+    begins = np.arange(faults) * 1_000 + rng.uniform(0, 500, faults)
+    broken = [
+        balancing.Fault(0, "down", float(begin), float(begin) + 400) for begin in begins
+    ]
+    changes = balancing.rotation_changes(broken, health, faults * 1_000)
+    out = np.array([when for when, _, up in changes if not up])
+    return (out - begins).mean()
+
+
+rows = {}
+for interval_s, fall in ((1, 2), (5, 2), (5, 3), (10, 3), (30, 5)):
+    health = balancing.HealthCheck(interval_s, fall=fall)
+    theory = (fall - 0.5) * interval_s
+    measured = noticed_after_s(health)
+    # Five standard errors of a uniform wait for the first probe.
+    assert abs(measured - theory) < 5 * interval_s / np.sqrt(12 * 4_000)
+    false_alarm_days = interval_s / (0.01**fall * 0.99) / 86_400
+    rows[f"every {interval_s} s, {fall} in a row"] = {
+        "noticed after, theory": f"{theory:.1f} s",
+        "simulated": f"{measured:.1f} s",
+        "a healthy server out, 1 % of probes lost": f"once in {false_alarm_days:,.1f} days",
+    }
+pd.DataFrame.from_dict(rows, orient="index")
+
+# %% [markdown]
+# What should a probe *do*? A **shallow** check proves that the process runs and answers. The broken server of this chapter passes it for ever: it answers, and fast. A **deep** check does what a request does
+# and asks the database as well. It finds the broken server. Now the database itself is away for half a minute, for everybody. Predict: with deep checks, how many servers are left in rotation?
+
+# %%
+widgets.health_checks.rotation()
