@@ -26,16 +26,16 @@
 # - run real proxies and health endpoints, and make them lie and tell the truth;
 # - choose policy, health checks and placement for a fleet, with numbers.
 #
-# **Time:** about 140 minutes, in parts of 10 to 25 (look for *to here*). **Before you start:** you can read Python
+# **Time:** about 150 minutes, and the exercises, in parts of 10 to 25 (look for *to here*). **Before you start:** you can read Python
 # and have built one web application. Chapter 1 has the queues in full; what is needed of them is repeated here.
 
 # %%
+import asyncio
 import hashlib
 import heapq
 import itertools
-from bisect import bisect_left
-from typing import NamedTuple
 
+import httpx
 import numpy as np
 import pandas as pd
 
@@ -44,6 +44,8 @@ from course import (
     availability,
     balancing,
     health_checks,
+    health_server,
+    http_origin,
     proxies,
     queueing,
     sharding,
@@ -195,7 +197,7 @@ print(
 # and hardly touch the pool's advantage. And where servers *share* one database, ten servers are not ten times one
 # (chapter 1's universal scalability law).
 #
-# *To here: 20 min.*
+# *To here: 15 min.*
 
 # %% [markdown] covers=["4.2"]
 # ## 4.2 Load balancing algorithms
@@ -275,7 +277,7 @@ assert counters[1][0] < counters[64][0] < blind + counters[64][1]
 # > which every request in the data centre touches. Nobody does that. (That the mixture of many sparse
 # > streams tends to a Poisson stream is the Palm–Khintchine theorem.)
 #
-# *To here: 30 min.*
+# *To here: 25 min.*
 
 # %% [markdown] covers=["4.2.2"]
 # ### 4.2.2 Least connections
@@ -301,9 +303,7 @@ rows["one common line (the limit)"] = {
     "P99": f"{pooled.response_percentile(99) * 1e3:.0f} ms",
 }
 assert means["least connections"] + error > pooled.response_s * 1e3
-assert (
-    means["least connections"] < means["power of two choices"] < means["round robin"]
-)
+assert means["least connections"] < means["power of two choices"] < means["round robin"]
 pd.DataFrame.from_dict(rows, orient="index")
 
 # %% [markdown]
@@ -408,7 +408,7 @@ several.map("{:.0f} ms".format)
 # half of one for each balancer: it has next to nothing to count, and is nearly blind again. What real systems do: fewer balancers, subsets of servers for each (*Site Reliability Engineering*, chapter 20), or load reports that
 # ride on the answers.
 #
-# *To here: 55 min.*
+# *To here: 45 min.*
 
 # %% [markdown] covers=["4.2.3"]
 # ### 4.2.3 Weighted round robin
@@ -500,7 +500,7 @@ print(f"weights 5, 1, 1: smooth {sequences['smooth']}, list {sequences['expanded
 #
 # Weights come from somebody who measured once. When the machine slows down in the afternoon, they do not.
 #
-# *To here: 65 min.*
+# *To here: 55 min.*
 
 # %% [markdown] covers=["4.2.4"]
 # ### 4.2.4 IP hash
@@ -584,7 +584,8 @@ for vnodes in (1, 10, 100, 1_000):
     # The new server's part is Beta(V, 10 V); some keys thrown on it add a little.
     part = 1 / 11
     theory = np.sqrt(
-        part * (1 - part) / (11 * vnodes + 1) + part * (1 - part) / min(50_000, requests)
+        part * (1 - part) / (11 * vnodes + 1)
+        + part * (1 - part) / min(50_000, requests)
     )
     # Five standard errors of a mean of 200.
     assert abs(moved.mean() - part) < 5 * theory / np.sqrt(200)
@@ -630,7 +631,7 @@ for clients in (10, 1_000, 100_000):
 # > $\sqrt{2 N \ln N / m}$ for $m$ clients (balls into bins; Mitzenmacher and Upfal, *Probability and Computing*). This holds for clients that are
 # > *alike*; one that makes a third of your requests is not evened out by anything.
 #
-# *To here: 85 min.*
+# *To here: 75 min.*
 
 # %% [markdown] covers=["4.2.5"]
 # ### 4.2.5 Least response time
@@ -729,7 +730,7 @@ pd.DataFrame.from_dict(rows, orient="index")
 # error **count as slow**; take the server out by a **health check** that does what a request does, or by counting its errors (**outlier
 # detection**, as Envoy does); or let the server itself *delay* its errors, which is what the Builders' Library tells of.
 #
-# *To here: 105 min.*
+# *To here: 90 min.*
 
 # %% [markdown] covers=["4.2.6"] errata=["E63"]
 # ### 4.2.6 Resource-based
@@ -795,7 +796,7 @@ widgets.balancing.arena()
 # | response time × connections | answers | servers that change their speed | errors are fast |
 # | resource-based | reports | slow corrections | reports are old |
 #
-# *To here: 115 min.*
+# *To here: 100 min.*
 
 # %% [markdown] covers=["4.3", "4.3.1", "4.3.2"]
 # ## 4.3 Load balancer types
@@ -868,7 +869,7 @@ assert failures["layer 7", "POST"] > 0
 # > the *name* a client asks for, without decrypting anything, because that name stands unencrypted in the first TLS message (`ngx_stream_ssl_preread_module`). The real difference is what
 # > is decided *how often*: a connection once, or each request.
 #
-# *To here: 125 min.*
+# *To here: 110 min.*
 
 # %% [markdown] covers=["4.4"]
 # ## 4.4 Load balancer placement
@@ -916,7 +917,9 @@ assert np.isclose(
     availability.redundant(0.999, 2) * availability.redundant(0.99, 4, needed=3),
 )
 for name, chance in (("half each", half_each), ("every one", all_each)):
-    print(f"each balancer reaches {name}: too little capacity {1 - chance:.3%} of the time")
+    print(
+        f"each balancer reaches {name}: too little capacity {1 - chance:.3%} of the time"
+    )
 
 # %% [markdown]
 # > Four times the trouble, for a picture that looks more orderly. **Every balancer should reach every server.**
@@ -1027,7 +1030,7 @@ for method in ("modulo", "ring"):
 # > the access logs of every proxy on the way, in every link that a user shares, and in the `Referer` header, unless the site or the browser strips it. Whoever has the link has the session
 # > (OWASP, *Session Management Cheat Sheet*). Put it in a cookie that is `Secure`, `HttpOnly` and `SameSite`.
 #
-# *To here: 140 min.*
+# *To here: 125 min.*
 
 # %% [markdown] covers=["4.6"]
 # ## 4.6 Health checks
@@ -1044,11 +1047,13 @@ for method in ("modulo", "ring"):
 def noticed_after_s(health, faults=4_000):
     """Mean time from a fault at a random moment until the server is out."""
     rng = np.random.default_rng(seed)
-    begins = np.arange(faults) * 1_000 + rng.uniform(0, 500, faults)
+    period = 20 * health.interval_s
+    begins = period * (np.arange(faults) + rng.uniform(0, 0.5, faults))
     broken = [
-        balancing.Fault(0, "down", float(begin), float(begin) + 400) for begin in begins
+        balancing.Fault(0, "down", begin, begin + period / 4)
+        for begin in begins.tolist()
     ]
-    changes = balancing.rotation_changes(broken, health, faults * 1_000)
+    changes = balancing.rotation_changes(broken, health, period * faults)
     out = np.array([when for when, _, up in changes if not up])
     return (out - begins).mean()
 
@@ -1074,3 +1079,576 @@ pd.DataFrame.from_dict(rows, orient="index")
 
 # %%
 widgets.health_checks.rotation()
+
+# %% [markdown]
+# None. Every server reports honestly that it cannot reach the database, so the balancer takes out every server, and with them all the pages that need no database. A **deep check of a shared dependency turns a
+# partial outage into a whole one.** The way out has two parts. Let readiness depend on what is *this server's own* (its connection, its disk, its configuration), and let the balancer
+# **fail open**: when nobody is healthy, the probes know less than nothing, so use everybody. AWS's Application Load Balancer does that when all targets are unhealthy (its user guide), Envoy already when fewer than half are
+# healthy (its *panic threshold*).
+#
+# The same, with three real servers that share one real database. Half of the requests need it. It is away for four rounds of fourteen:
+
+# %% tags=["conclusion"]
+rows, lost = {}, {}
+for name, check, fail_open in (
+    ("shallow", "shallow", False),
+    ("deep", "deep", False),
+    ("deep, fail open", "deep", True),
+):
+    run = await health_checks.fleet(check, fail_open=fail_open, instances=3)
+    lost[name] = sum(run.failed)
+    rows[name] = {
+        "in rotation, by round": " ".join(str(len(names)) for names in run.rotation),
+        "failed requests": f"{lost[name]} of {run.requests * len(run.rotation)}",
+    }
+broken = await health_checks.fleet("deep", outage=(0, 0), cut_off=(3, 7), instances=3)
+rows["deep, one server's fault"] = {
+    "in rotation, by round": " ".join(str(len(names)) for names in broken.rotation),
+    "failed requests": f"{sum(broken.failed)} of {broken.requests * len(broken.rotation)}",
+}
+assert lost["deep"] > lost["shallow"] == lost["deep, fail open"]
+assert min(len(names) for names in broken.rotation) == 2
+pd.DataFrame.from_dict(rows, orient="index")
+
+# %% [markdown]
+# The last row is what deep checks are for: one server that cannot reach what all the others can.
+#
+# Three questions are often asked through one path, and want three answers (the names are Kubernetes' and its own API server's):
+#
+# | path | asks | if not |
+# |---|---|---|
+# | `/livez` | is the process able to answer at all? | restart it |
+# | `/readyz` | should it get requests *now*? | take it out of rotation |
+# | `/startupz` | has it finished starting? | wait, and ask nothing else |
+#
+# Put the database into `/livez`, and an outage of the database restarts your whole fleet.
+
+# %% [markdown] errata=["E67"]
+# > **The guide's endpoint** has one path for all of that, and three bugs. It calls its checks and does not wait for them. What an asynchronous function gives at once is a promise (in Python a task), and
+# > a promise is *truthy* whatever comes out of it. Here it is on a real server, with the database gone and the cache refusing connections:
+
+# %% tags=["conclusion"]
+with (
+    health_server.Dependencies() as shared,
+    http_origin.serve(health_server.app(health_server.Instance(shared))) as url,
+    httpx.Client(base_url=url) as client,
+):
+    for database, cache in ((True, True), (True, False), (False, False)):
+        shared.db_up, shared.cache_up = database, cache
+        guide, ready = client.get("/health"), client.get("/readyz")
+        print(
+            f"database {'up' if database else 'down'}, cache {'up' if cache else 'down'}"
+        )
+        for answer in (guide, ready):
+            told = {k: v for k, v in answer.json().items() if k != "timestamp"}
+            print(f"    {answer.request.url.path:8} {answer.status_code} {told}")
+        assert guide.status_code == 200
+        assert (ready.status_code == 200) == database
+    print(f"    /livez   {client.get('/livez').status_code}")
+
+# %% [markdown]
+# > **200, healthy**, with everything behind it broken. If the checks were awaited, the second bug would show: `status` is a constant and says *healthy* even with a 503. The third
+# > is the design: database *and* cache must both be up, so a restart of the cache, which only makes pages slower, takes the whole fleet out (Builders' Library, *Implementing health checks*).
+# > `/readyz` beside it waits, gives each check half a second, says what it found, and calls a missing cache *degraded*, which is not *unready*.
+#
+# *To here: 140 min.*
+
+# %% [markdown]
+# ## A decision
+#
+# A shop's checkout: 400 requests a second at the peak, 50 ms each on average (exponential), three zones, four balancers that each see their own connections. The objectives: **P99 of at most 450 ms even with
+# one zone down**, and 99.9 % good answers in a month. How many servers, which policy, which checks, what in front?
+#
+# **First the policy, in servers.** For each, the least number in a zone such that the other two zones suffice; and, as four balancers may become sixteen, for other numbers of balancers too:
+
+
+# %% tags=["conclusion"]
+def p99_ms(policy, servers, balancers):
+    run = balance(policy, [20.0] * servers, 400 / (20 * servers), balancers=balancers)
+    return run.percentile_s(99) * 1e3
+
+
+def servers_needed(policy, balancers):
+    """In three zones, of which two must do."""
+    return 3 * next(n for n in range(11, 60) if p99_ms(policy, 2 * n, balancers) <= 450)
+
+
+fleets = pd.DataFrame(
+    {
+        f"{balancers} balancer{'s' if balancers > 1 else ''}": {
+            policy: servers_needed(policy, balancers)
+            for policy in (
+                "random",
+                "round robin",
+                "power of two choices",
+                "least connections",
+                "join the shortest queue",
+            )
+        }
+        for balancers in (1, 4, 16)
+    }
+)
+four = fleets["4 balancers"]
+assert four["least connections"] <= four["power of two choices"] <= four["random"]
+assert (fleets.loc["least connections"] <= fleets.loc["random"]).all()
+fleets
+
+# %% [markdown]
+# Read it as a price list. With four balancers least connections needs 36 servers and choosing at random 63, so the policy is worth 27 machines. With sixteen balancers every policy that counts only its own connections
+# needs 54. Asking the servers themselves for their queues keeps 33, for a message more in each answer. So: *least connections, as long as there are four balancers*, and that condition belongs beside the
+# configuration. (Reading it that way is why the number of balancers is a capacity question, and not only one of availability.)
+#
+# **Then the day one server fails fast.** How much of the month's budget goes, if nobody looks for eight hours?
+
+# %% tags=["conclusion"]
+servers = int(four["least connections"])
+budget = 0.001 * 400 * 86_400 * 30
+print(f"budget: {budget:,.0f} bad answers a month")
+half_s = requests / 400 / 2
+failing = [balancing.Fault(0, "failing fast", half_s, 10 * half_s)]
+cost = {}
+for policy, explore in (
+    ("least connections", 0.0),
+    ("response time × connections", 0.01),
+):
+    run = balancing.simulate(
+        policy,
+        [20.0] * servers,
+        400 / (20 * servers),
+        requests=requests,
+        warmup=requests * 3 // 4,
+        balancers=4,
+        explore=explore,
+        faults=failing,
+        seed=seed,
+    )
+    cost[policy] = run.error_ratio * 400 * 8 * 3_600 / budget
+    print(
+        f"{policy:28} {run.error_ratio:6.1%} of all requests fail: "
+        f"eight hours cost {cost[policy]:5.1f} budgets"
+    )
+    if policy == "least connections":
+        noticed = (3 - 0.5) * 5
+        print(
+            f"{'  deep check, 5 s, 3 in a row':28} noticed after {noticed:.1f} s, "
+            f"{run.error_ratio * 400 * noticed:,.0f} errors"
+        )
+assert cost["response time × connections"] > 1 > cost["least connections"] / 2
+
+# %% [markdown]
+# **Then the checks.** Every 5 s, three in a row, on `/readyz`, which tests this server's own connection to the database: some 150 errors for each such fault, instead of a third of the budget. With 1 % of probes
+# lost, one of the 36 servers is wrongly out every other day, which the spare capacity bears. When more than half of the servers are out, the balancer ignores the checks: the database being away for a minute costs the
+# pages that need it, and no others.
+#
+# **Then the front.** Each balancer reaches all servers in all zones. DNS with four addresses and 60 s: a dead balancer costs $400 \cdot \frac14 \cdot (30 + 30) = 6{,}000$ errors, six thousandths of the budget. Anycast would save
+# nearly all of them, and is not what the money is needed for. Layer 7, since a lost `GET` is then repeated and connections from the apps live for hours.
+#
+# **And stickiness?** None. The basket is in a store that all servers share, so that a deployment at noon logs nobody out.
+#
+# *To here: 150 min.*
+
+# %% [markdown]
+# ## Check yourself
+
+# %%
+widgets.check_yourself("load_balancing")
+
+# %% [markdown]
+# ## Exercises
+#
+# Write your answer into each cell, run it, then run the folded cell below it: it says "right", or the first thing that is
+# not. The hints climb: what is asked again, an idea, half a solution.
+#
+# ### 1 · Compute: the chance to wait
+#
+# Erlang's formula $C(c, a)$ of 4.1, for `servers` $c$ and an offered load $a$ below $c$. `erlang_c(10, 8)` is about 0.41. It must
+# also work for 500 servers, where $a^c$ and $c!$ are larger than any float.
+
+
+# %%
+def erlang_c(servers: int, offered_load: float) -> float | None:
+    return None  # your code
+
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>Divide numerator and denominator by <code>a**c / c!</code>: what is left of each term of the sum?</details>
+# <details><summary>Hint 2</summary>Or begin with Erlang's <em>loss</em> formula, which has a recursion:
+# <code>B(0) = 1</code>, <code>B(k) = a B(k-1) / (k + a B(k-1))</code>.</details>
+# <details><summary>Hint 3</summary><code>C = B / (1 - rho * (1 - B))</code> with <code>rho = a / c</code>.</details>
+
+
+# %% jupyter={"source_hidden": true} tags=["check"]
+def report(name, problems):
+    """Say what is right, or the first thing that is not."""
+    print(f"{name}: {problems[0]}" if problems else f"{name}: right")
+
+
+def check_erlang_c(function):
+    for servers, load in ((1, 0.3), (10, 8.0), (3, 2.9), (40, 10.0), (500, 480.0)):
+        try:
+            got = function(servers, load)
+        except (OverflowError, RecursionError) as error:
+            yield f"erlang_c({servers}, {load:g}) ends with {error}"
+            return
+        expected = queueing.erlang_c(servers, load)
+        if got is None:
+            yield "not written yet"
+            return
+        if not np.isclose(got, expected, rtol=1e-6):
+            lost = np.isclose(got, queueing.erlang_b(servers, load), rtol=1e-6)
+            hint = " (that is Erlang B, where nobody waits)" if lost else ""
+            yield f"erlang_c({servers}, {load:g}) gives {got:.4f} and should be {expected:.4f}{hint}"
+
+
+report("1", list(check_erlang_c(erlang_c)))
+
+# %% [markdown]
+# ### 2 · Mend: the weighted formula
+#
+# This is the guide's recipe as Python. `current` holds the servers' current weights, which begin at 0 and are kept from call to call. Mend it, so that after $\sum w$ choices each server has been chosen
+# $w_i$ times, well spread: with 5, 1, 1 not five times in a row.
+
+
+# %%
+def choose(current: list[int], weights: list[int]) -> int:
+    total = sum(weights)
+    for i, weight in enumerate(weights):
+        current[i] = (current[i] + weight) % total
+    return max(range(len(weights)), key=lambda i: current[i])
+
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>What does a server pay for being chosen?</details>
+# <details><summary>Hint 2</summary>The sum of all current weights should be the same after each choice as before it. Each
+# choice raises it by the sum of the weights.</details>
+# <details><summary>Hint 3</summary>No modulo. Store the best, and lower <code>current[best]</code> by
+# <code>total</code>.</details>
+
+
+# %% jupyter={"source_hidden": true} tags=["check"]
+def check_choose(function):
+    rng = np.random.default_rng(5)
+    cases = [[3, 1, 2], [1, 1], [5, 1, 1]]
+    cases += [rng.integers(0, 9, size=rng.integers(2, 7)).tolist() for _ in range(30)]
+    for weights in cases:
+        total = sum(weights)
+        if not total:
+            continue
+        current = [0] * len(weights)
+        chosen = [function(current, weights) for _ in range(3 * total)]
+        for turn in range(3):
+            counts = [
+                chosen[turn * total :][:total].count(i) for i in range(len(weights))
+            ]
+            if counts != weights:
+                yield f"weights {weights}: of {total} choices the servers get {counts}"
+                return
+        runs = max(len(list(group)) for _, group in itertools.groupby(chosen[:total]))
+        if weights == [5, 1, 1] and runs == 5:
+            yield f"weights {weights}: the shares are right, but the first gets five in a row"
+            return
+
+
+report("2", list(check_choose(choose)))
+
+# %% [markdown]
+# ### 3 · Build: a policy
+#
+# `pick(state)` returns the number of a server in `state.in_rotation`. It may look at `state.connections` (open requests, one
+# number a server, as old as the last refresh) and at `state.draws`, two random whole numbers from 0 to $2^{32}-1$. The check measures P99 on ten servers, 80 % busy: once with a fresh view, once with one
+# a second old, and once with three servers out of rotation. In none may it be more than a tenth above the reference.
+
+
+# %%
+def pick(state) -> int | None:
+    return None  # your code
+
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>Which policy of 4.2.2 was good with a fresh view <em>and</em> with an old one?</details>
+# <details><summary>Hint 2</summary>The two draws are meant for two servers. They should be different ones.</details>
+# <details><summary>Hint 3</summary>With <code>n = len(state.in_rotation)</code>: <code>draw * n >> 32</code> is a place from 0 to
+# n - 1. Draw the second from n - 1 places, and step over the first.</details>
+
+
+# %% jupyter={"source_hidden": true} tags=["check"]
+def check_pick(function):
+    strangers, calls = [], []
+
+    def watched(state):
+        chosen = function(state)
+        calls.append(chosen)
+        if chosen not in state.in_rotation:
+            strangers.append((chosen, state.in_rotation))
+            return state.in_rotation[0]
+        return chosen
+
+    some_out = {
+        "faults": [balancing.Fault(i, "down", 0, 1e6) for i in (1, 4, 8)],
+        "health": balancing.HealthCheck(1, fall=1),
+    }
+    for words, utilisation, options in (
+        ("a fresh view", 0.8, {}),
+        ("a view a second old", 0.8, {"refresh_s": 1.0}),
+        ("three servers out of rotation", 0.5, some_out),
+    ):
+        p99 = {}
+        for policy in (watched, "power of two choices"):
+            run = balancing.simulate(
+                policy,
+                [10.0] * 10,
+                utilisation,
+                requests=20_000,
+                warmup=2_000,
+                seed=3,
+                **options,
+            )
+            p99[policy] = run.percentile_s(99)
+            if calls[0] is None:
+                yield "not written yet"
+                return
+        if strangers:
+            yield f"picks {strangers[0][0]}, when {strangers[0][1]} are in rotation"
+            return
+        mine, reference = p99[watched], p99["power of two choices"]
+        if mine > 1.1 * reference:
+            yield f"with {words} P99 is {mine:.2f} s, and {reference:.2f} s with the reference"
+
+
+report("3", list(check_pick(pick)))
+
+# %% [markdown]
+# ### 4 · Build: a ring
+#
+# A consistent hash ring with virtual nodes. `place(text)` gives a place on the circle; where a server's tokens are is up to you. `lookup(key)` returns the first server clockwise, in logarithmic
+# time.
+
+
+# %%
+def place(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "big")
+
+
+class MyRing:
+    def __init__(self, servers: list[str], vnodes: int) -> None:
+        self.servers = servers
+
+    def lookup(self, key: str) -> str | None:
+        return None  # your code
+
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>Keep all tokens sorted, each with the server that it belongs to.</details>
+# <details><summary>Hint 2</summary><code>bisect.bisect_left(tokens, place(key))</code>, from the standard library, is the number of the first token at or after
+# the key. What if there is none?</details>
+# <details><summary>Hint 3</summary>After the last token comes the first: <code>% len(tokens)</code>. Token <em>i</em> of a
+# server can stand at <code>place(f"{server}#{i}")</code>.</details>
+
+
+# %% jupyter={"source_hidden": true} tags=["check"]
+def check_ring(cls):
+    keys = [f"user:{number}" for number in range(20_000)]
+    ten = [f"server-{letter}" for letter in "abcdefghij"]
+    vnodes = 100
+    try:
+        before, after = cls(ten, vnodes), cls([*ten, "server-k"], vnodes)
+        old, new = (
+            [before.lookup(key) for key in keys],
+            [after.lookup(key) for key in keys],
+        )
+    except IndexError as error:
+        yield f"a key clockwise of the last token: {error}"
+        return
+    if old[0] is None:
+        yield "not written yet"
+        return
+    if strangers := set(old) - set(ten):
+        yield f"lookup gives {strangers.pop()!r}, which is no server"
+        return
+    if old != [cls(ten[::-1], vnodes).lookup(key) for key in keys]:
+        yield "the same servers in another order give other answers"
+        return
+    moved = [(a, b) for a, b in zip(old, new, strict=True) if a != b]
+    needless = [pair for pair in moved if pair[1] != "server-k"]
+    if needless:
+        yield f"{len(needless):,} keys move between old servers, the first from {needless[0][0]} to {needless[0][1]}"
+        return
+    # The new server's part is Beta(V, 10 V), and the keys are thrown on it: five standard deviations.
+    part, share = 1 / 11, len(moved) / len(keys)
+    spread = np.sqrt(part * (1 - part) * (1 / (11 * vnodes + 1) + 1 / len(keys)))
+    if abs(share - part) > 5 * spread:
+        yield f"an eleventh server takes {share:.1%} of the keys; {part:.1%} ± {5 * spread:.1%} is to be expected"
+        return
+    counts = np.array([old.count(server) for server in ten])
+    uneven, expected = counts.std() / counts.mean(), sharding.expected_cv(10, vnodes)
+    if uneven > 2.5 * expected:
+        yield f"the servers' shares vary by {uneven:.0%}; {vnodes} virtual nodes make it about {expected:.0%}"
+
+
+report("4", list(check_ring(MyRing)))
+
+# %% [markdown]
+# ### 5 · Build: a score that is not fooled
+#
+# The server with the lowest score gets the request. Of each server you know its smoothed response time in seconds, your open
+# requests there, the smoothed share of errors (0 to 1), and for how many seconds it has given no answer. Five servers, 60 % busy. One fails in a millisecond for a minute. It must get less than **5 %** of
+# the requests of that minute. And when it is well again it must come back: in the minute after, at least 5 % again. Nobody else may starve.
+
+
+# %%
+def score(
+    response_s: float, connections: int, errors: float, idle_s: float
+) -> float | None:
+    return response_s * (connections + 1)  # make this better
+
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>Which of the four says that something is wrong? The response time does not.</details>
+# <details><summary>Hint 2</summary>Add to the response time what an error costs, times the share of errors.</details>
+# <details><summary>Hint 3</summary>A server that is never asked keeps its share of errors for ever. Let that count for less
+# the longer it has been idle, for example by <code>np.exp(-idle_s / 5)</code>.</details>
+
+
+# %% jupyter={"source_hidden": true} tags=["check"]
+def play(score, run_seed):
+    """Serve three minutes; the first server fails in the second. Returns shares by minute."""
+    rng = np.random.default_rng(run_seed)
+    response, errors, last = [0.1] * 5, [0.0] * 5, [0.0] * 5
+    connections, free = [0] * 5, [0.0] * 5
+    calendar, counts, now = [], np.zeros((3, 5)), 0.0
+    while (now := now + rng.exponential(1 / 30)) < 180:
+        while calendar and calendar[0][0] <= now:
+            end, server, took, bad = heapq.heappop(calendar)
+            connections[server] -= 1
+            response[server] += 0.2 * (took - response[server])
+            errors[server] += 0.2 * (bad - errors[server])
+            last[server] = end
+        scores = [
+            score(response[i], connections[i], errors[i], now - last[i])
+            for i in range(5)
+        ]
+        if any(one is None for one in scores):
+            return None
+        chosen = int(np.argmin(scores))
+        bad = chosen == 0 and 60 <= now < 120
+        start = max(now, free[chosen])
+        free[chosen] = start + (0.001 if bad else rng.exponential(0.1))
+        connections[chosen] += 1
+        heapq.heappush(calendar, (free[chosen], chosen, free[chosen] - now, bad))
+        counts[int(now // 60), chosen] += 1
+    return counts / counts.sum(axis=1, keepdims=True)
+
+
+def check_score(function):
+    played = [play(function, run_seed) for run_seed in (1, 2, 3)]
+    if played[0] is None:
+        yield "not written yet"
+        return
+    shares = np.mean(played, axis=0)
+    if shares[1, 0] >= 0.05:
+        yield f"the failing server gets {shares[1, 0]:.0%} of the requests"
+    elif shares[2, 0] < 0.05:
+        yield f"well again, the server gets {shares[2, 0]:.1%}: it never comes back"
+    elif shares[0].min() < 0.05:
+        yield f"while all are well, one of them gets {shares[0].min():.1%}"
+
+
+report("5", list(check_score(score)))
+
+# %% [markdown]
+# ### 6 · Build: an endpoint that tells the truth
+#
+# `ready(checks)` gets the checks of one server, a dictionary from names to asynchronous functions without arguments. A check has passed if it returns `True` within a second. Return the status code (200 if all have passed, otherwise 503) and a body such as
+# `{"status": "ready", "database": True, "cache": True}`; if one has not passed, the status is `"not ready"`. A check may return `False`, raise, or hang. All together take no more than a second and a half.
+
+
+# %%
+async def ready(checks: dict) -> tuple[int, dict] | None:
+    return None  # your code
+
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>What does a call of an asynchronous function give, before <code>await</code>?</details>
+# <details><summary>Hint 2</summary>Write a helper that awaits one check inside <code>try</code>, with
+# <code>async with asyncio.timeout(1)</code>, and returns <code>True</code> or <code>False</code>.</details>
+# <details><summary>Hint 3</summary><code>await asyncio.gather(*(helper(check) for check in checks.values()))</code> runs all of them
+# at once, and keeps their order.</details>
+
+
+# %% jupyter={"source_hidden": true} tags=["check"]
+def check_ready(function):
+    async def passes():
+        await asyncio.sleep(0.8)
+        return True
+
+    async def fails():
+        return False
+
+    async def raises():
+        raise ConnectionError("the database is away")
+
+    async def hangs():
+        await asyncio.sleep(3_600)
+        return True
+
+    async def timed(checks):
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
+        try:
+            answer = await asyncio.wait_for(function(checks), 30)
+        except ConnectionError:
+            answer = "raised"
+        except TimeoutError:
+            answer = "hung"
+        return answer, loop.time() - begin
+
+    scenes = (
+        {"database": passes, "cache": passes},
+        {"database": fails, "cache": passes},
+        {"database": passes, "cache": raises},
+        {"database": hangs, "cache": passes, "disk": passes},
+    )
+    for checks in scenes:
+        words = ", ".join(f"{name} {check.__name__}" for name, check in checks.items())
+        answer, seconds = virtual_time.run(timed(checks))
+        if answer is None:
+            yield "not written yet"
+            return
+        if answer in ("raised", "hung"):
+            yield f"{words}: the endpoint itself {answer}"
+            return
+        good = {name: check is passes for name, check in checks.items()}
+        code, body = answer
+        expected = 200 if all(good.values()) else 503
+        if code != expected:
+            yield f"{words}: answers {code}, and should {expected}"
+            return
+        told = {name: value for name, value in body.items() if name != "status"}
+        status = "ready" if expected == 200 else "not ready"
+        if body.get("status") != status or told != good:
+            yield f"{words}: says {body}"
+            return
+        if seconds > 1.5:
+            yield f"{words}: takes {seconds:.1f} s"
+            return
+
+
+report("6", list(check_ready(ready)))
+
+# %% [markdown]
+# ## Take-aways
+#
+# 1. One common line is the limit (120 ms here), blind choice the other end (500 ms). A policy's worth is where it stands between them.
+# 2. Least connections needs one integer a server and gets most of it. With an old view or many balancers it herds; power of two choices degrades gently.
+# 3. Fast is not healthy. Count errors as slow, explore a little, check what a request would do.
+# 4. A remainder moves nearly every key, a ring one in $N+1$, and only with many virtual nodes evenly.
+# 5. A deep check finds one broken server, and takes out the whole fleet when what is broken is shared. Fail open.
+#
+# ## Read on
+#
+# - Michael Mitzenmacher: *The Power of Two Choices in Randomized Load Balancing*, IEEE Transactions on Parallel and Distributed Systems 12(10), 2001; *How Useful Is Old Information?*, the same 11(1), 2000.
+# - Wayne Winston: *Optimality of the Shortest Line Discipline*, Journal of Applied Probability 14, 1977; Ward Whitt: *Deciding Which Queue to Join: Some Counterexamples*, Operations Research 34(1), 1986.
+# - David Karger and others: *Consistent Hashing and Random Trees*, STOC 1997; Giuseppe DeCandia and others: *Dynamo*, SOSP 2007; Vahab Mirrokni, Mikkel Thorup, Morteza Zadimoghaddam: *Consistent Hashing with Bounded Loads*, SODA 2018.
+# - Daniel Eisenbud and others: *Maglev: A Fast and Reliable Software Network Load Balancer*, NSDI 2016; David Thaler, Chinya Ravishankar: *Using Name-Based Mappings to Increase Hit Rates*, IEEE/ACM Transactions on Networking 6(1), 1998; John Lamping, Eric Veach: *A Fast, Minimal Memory, Consistent Hash Algorithm*, 2014.
+# - David Yanacek: *Implementing health checks*, Amazon Builders' Library; Betsy Beyer and others: *Site Reliability Engineering*, chapters 19 and 20, O'Reilly 2016.
+# - RFC 9568 (VRRP), RFC 8305 (Happy Eyeballs), RFC 9110 (HTTP Semantics); OWASP *Session Management Cheat Sheet*.
