@@ -46,6 +46,7 @@ FAULTS = ("down", "failing fast", "starting cold")
 WEIGHTED = ("guide", "smooth", "expanded")
 TIES = ("first", "last")
 RESOURCE_RULES = ("or", "max")
+STICKINESS = ("none", "cookie", "IP address")
 
 MAX_SERVERS = 1_000
 MAX_REQUESTS = 10_000_000
@@ -743,3 +744,47 @@ def pick_by_resources(cpu: Sequence[float], memory: Sequence[float], rule: str =
     checks.option("rule", rule, RESOURCE_RULES)
     score = [(c or m) if rule == "or" else max(c, m) for c, m in loads]
     return score.index(min(score))
+
+
+def sessions_lost(stickiness: str, servers: int, clients: int, nat_share: float = 0.0) -> float:
+    """Share of the sessions lost when one server restarts, on average over the servers.
+
+    Parameters
+    ----------
+    stickiness : str
+        What ties a session to a server, where its state is: ``"none"`` (the state is elsewhere), a ``"cookie"`` that
+        names the server, or a hash of the ``"IP address"`` modulo the number of servers.
+    servers : int
+        From 2 to 1,000.
+    clients : int
+        From 1 to 10 million, each with a session and an address of its own.
+    nat_share : float
+        Share of the sessions that come from behind one more address, from 0 to 1.
+
+    Returns
+    -------
+    float
+        0 without stickiness, 1/N with a cookie. With a hash modulo N those of other servers move too while one is away:
+        about 1 - 1/N, as for :class:`course.sharding.Modulo`.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is outside its range.
+    """
+    checks.option("stickiness", stickiness, STICKINESS)
+    servers = checks.integer("servers", servers, 2, MAX_SERVERS)
+    clients = checks.integer("clients", clients, 1, MAX_ADDRESSES)
+    nat_share = checks.number("nat_share", nat_share, 0, 1)
+    if stickiness == "none":
+        return 0.0
+    if stickiness == "cookie":
+        return 1 / servers
+    # The addresses of `simulate`, the shared one last.
+    hashes = sharding.hash_keys(np.arange(clients + 1), salt=1).astype(np.int64)
+    before, among_others = hashes % servers, hashes % (servers - 1)
+    # Others are numbered past the one that is away: place k is server k before it, k + 1 from it on.
+    kept = np.where(among_others == before, servers - 1 - before, 0)
+    kept += np.where(among_others + 1 == before, before, 0)
+    stays = kept / servers
+    return float(1 - (1 - nat_share) * stays[:-1].mean() - nat_share * stays[-1])

@@ -140,7 +140,7 @@ def lab(
 def test(context: typer.Context) -> None:
     """Run all tests; what follows is passed on to pytest."""
     _ready("dev")
-    raise typer.Exit(_run("pytest", *context.args))
+    raise typer.Exit(_run("pytest", "-n", "auto", *context.args))
 
 
 @app.command()

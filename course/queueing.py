@@ -13,6 +13,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -33,6 +35,7 @@ MAX_FAN_OUT = 1_000_000
 MAX_SEED = 2**63 - 1
 
 BATCHES = 32
+GROUPS = 8  # of four batches each: what a percentile's error is read from
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int32]
@@ -558,6 +561,80 @@ def closed_form(
     return ggc(arrival_rate, service_rate, servers, arrivals.scv, service.scv)
 
 
+def response_percentile(queue: Queue, service: Law, percent: float) -> float:
+    """Response time that a share of the customers do not exceed, for any service times.
+
+    Parameters
+    ----------
+    queue : Queue
+        Such as :func:`closed_form` returns, for Poisson arrivals.
+    service : Law
+        Of the service times.
+    percent : float
+        0 to below 100.
+
+    Returns
+    -------
+    float
+        In s; exact for M/M/c, else an approximation; infinite where the mean wait is.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is outside its range.
+
+    Notes
+    -----
+    Whoever has to wait, with Erlang's C for the probability, waits for an exponential time, whose mean follows
+    from `queue.wait_s`; the service time is added. That is right as ρ → 1 (Kingman 1961). For the P99 of one
+    server it is within 25 % of the simulation from scv 0 to 10 and ρ = 0.5 to 0.95, and mostly within 6 %.
+    """
+    above = 1 - _percent(percent)
+    if isinstance(queue, MarkovQueue) and service == EXPONENTIAL:
+        return queue.response_percentile(percent)
+    if not math.isfinite(queue.wait_s):
+        return math.inf
+    chance = erlang_c(queue.servers, queue.utilisation * queue.servers)
+    mean = queue.wait_s / chance if chance else 0.0
+    services = _equal_shares(service) / queue.service_rate
+
+    def tail(time: float) -> float:
+        spare = time - services
+        if not mean:
+            return float((spare < 0).mean())
+        return float(np.where(spare < 0, 1.0, chance * np.exp(-np.maximum(spare, 0) / mean)).mean())
+
+    low, high = 0.0, 1 / queue.service_rate
+    while tail(high) > above:
+        low, high = high, 2 * high
+    while high - low > 1e-6 * high:
+        middle = (low + high) / 2
+        low, high = (middle, high) if tail(middle) > above else (low, middle)
+    return high
+
+
+@lru_cache(maxsize=64)
+def _equal_shares(law: Law) -> Floats:
+    """Quantiles of a law of mean 1, each of which stands for an equal share of the customers."""
+    shares = (np.arange(1000) + 0.5) / 1000
+    if law.name == "exponential":
+        return np.asarray(-np.log1p(-shares))
+    if law.name == "deterministic":
+        return np.ones(shares.size)
+    if law.name == "log-normal":
+        normal = np.array([NormalDist().inv_cdf(share) for share in shares.tolist()])
+        return np.asarray(np.exp(law.shape * normal - law.shape**2 / 2))
+    if law.name == "Pareto":
+        return np.asarray((1 - 1 / law.shape) * (1 - shares) ** (-1 / law.shape))
+    p = law.shape
+    low, high = np.zeros(shares.size), np.full(shares.size, 20 / (1 - p))
+    for _ in range(60):
+        middle = (low + high) / 2
+        more = p * np.exp(-2 * p * middle) + (1 - p) * np.exp(-2 * (1 - p) * middle) > 1 - shares
+        low, high = np.where(more, middle, low), np.where(more, high, middle)
+    return high
+
+
 # --- fan-out ------------------------------------------------------------------------------------------------
 
 
@@ -705,6 +782,8 @@ class QueueRun:
         Share of the customers who waited for more than 6·10⁻⁸ service times.
     wait_counts, response_counts : ndarray of int32
         Customers by time, in buckets that begin at :func:`course.kernels.queueing.lower_edge` service times.
+    group_counts : ndarray of int32, shape (8, buckets)
+        `response_counts` of each eighth of the customers.
     """
 
     arrival_rate: float
@@ -719,6 +798,7 @@ class QueueRun:
     wait_probability: float
     wait_counts: Counts
     response_counts: Counts
+    group_counts: Counts
 
     def wait_percentile(self, percent: float) -> float:
         """Return the wait in s that `percent` of the customers, from 0 to below 100, did not exceed.
@@ -734,6 +814,14 @@ class QueueRun:
         """
         return self._percentile(self.response_counts, percent)
 
+    def response_percentile_error(self, percent: float) -> float:
+        """Return the standard error of :meth:`response_percentile` in s, from those of the eight groups.
+
+        It is itself known to a fourth only, and too small near ρ = 1, as `response_error_s` is.
+        """
+        found = [self._percentile(counts, percent) for counts in self.group_counts]
+        return float(np.std(found, ddof=1)) / math.sqrt(GROUPS)
+
     def wait_tail(self, time_s: ArrayLike) -> Floats:
         """Return the share of the customers who waited longer than each of the given times, in s."""
         return self._tail(self.wait_counts, time_s)
@@ -745,8 +833,8 @@ class QueueRun:
     def _percentile(self, counts: Counts, percent: float) -> float:
         from course.kernels import queueing as kernels
 
-        rank = max(_percent(percent) * self.customers, 1.0)
         below = np.cumsum(counts)
+        rank = max(_percent(percent) * int(below[-1]), 1.0)
         bucket = int(np.searchsorted(below, rank))
         if bucket == 0:
             return 0.0
@@ -886,15 +974,14 @@ def _run(
         serve(gap, np.array([0, warmup]), free, clock, waits, responses, sums)
         waits[:] = responses[:] = 0
     begun = float(clock[0])
-    if progress is None:
-        serve(gap, edges, free, clock, waits, responses, sums)
-    else:
-        for batch in range(BATCHES):
-            serve(
-                *(gap, edges[batch : batch + 2], free, clock, waits, responses),
-                sums[batch : batch + 1],
-            )
-            progress((batch + 1) / BATCHES)
+    groups = np.zeros((GROUPS + 1, kernels.BUCKETS), np.int32)
+    step = BATCHES // GROUPS if progress is None else 1
+    for batch in range(0, BATCHES, step):
+        until = batch + step
+        serve(gap, edges[batch : until + 1], free, clock, waits, responses, sums[batch:until])
+        groups[1 + batch * GROUPS // BATCHES] = responses
+        if progress is not None:
+            progress(until / BATCHES)
     return QueueRun(
         arrival_rate=arrival,
         service_rate=rate,
@@ -905,6 +992,7 @@ def _run(
         wait_probability=1 - int(waits[0]) / customers,
         wait_counts=waits,
         response_counts=responses,
+        group_counts=np.diff(groups, axis=0),
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from course import checks
+from course.queueing import MAX_SERVERS, MarkovQueue, mmc
 
 MAX_N = 1e9
 MAX_POINTS = 10_000
@@ -187,6 +188,28 @@ class Usl:
         if math.isfinite(self.peak_n):
             return float(self.throughput(min(self.peak_n, MAX_N)))
         return self.single_throughput / self.contention if self.contention else math.inf
+
+    def queue(self, servers: int, arrival_rate: float) -> MarkovQueue:
+        """M/M/c whose servers get slower as they get more.
+
+        Parameters
+        ----------
+        servers : int
+            n, from 1 to 1,000. Each serves X(n)/n requests a second, so all of them X(n).
+        arrival_rate : float
+            Requests per second, above 0 to below X(n).
+
+        Returns
+        -------
+        MarkovQueue
+
+        Raises
+        ------
+        ValueError
+            If a parameter is outside its range, or the servers cannot keep up.
+        """
+        number = checks.integer("servers", servers, 1, MAX_SERVERS)
+        return mmc(arrival_rate, float(self.throughput(number)) / number, number)
 
 
 def usl(contention: float, coherency: float, single_throughput: float = 1.0) -> Usl:

@@ -661,3 +661,89 @@ def expected_cv(nodes: int, vnodes: int | None = None, keys: int | None = None) 
     # The mean of Σ p² is (1 + uneven) / N.
     thrown = 0.0 if keys is None else (n - 1 - uneven) / checks.integer("keys", keys, 1, MAX_KEYS)
     return math.sqrt(uneven + thrown)
+
+
+# --- how uneven a ring is -----------------------------------------------------------------------------------
+
+
+def expected_max_over_mean(nodes: int, vnodes: int) -> float:
+    """How much more the busiest node of a ring has than the average, in expectation over hash functions.
+
+    Parameters
+    ----------
+    nodes : int
+        From 1 to 1,000.
+    vnodes : int
+        Tokens a node, from 1 to 10,000.
+
+    Returns
+    -------
+    float
+        With one token each it is 1 + 1/2 + … + 1/N.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is outside its range.
+
+    Notes
+    -----
+    Parts of a ring are V spacings each, so together Dirichlet: Gamma(V) variables over their sum, which is independent
+    of them (Lukacs 1955). The mean of the largest part is thus the mean of the largest of N such variables over
+    N·V; and that mean is the integral of 1 - F(x)ᴺ.
+    """
+    n = checks.integer("nodes", nodes, 1, MAX_NODES)
+    v = checks.integer("vnodes", vnodes, 1, MAX_VNODES)
+    end = v + 12 * math.sqrt(v) + 60
+    x = np.linspace(0, end, _GRID)
+    below = _cumulated(x, (v - 1) * _log(x) - x)
+    return float(np.trapezoid(1 - below**n, x)) / v
+
+
+def ring_share_percentile(nodes: int, vnodes: int, percent: float) -> float:
+    """Share of the ring that one node does not exceed with so many percent of all hash functions.
+
+    Parameters
+    ----------
+    nodes : int
+        With that one, from 2 to 1,000.
+    vnodes : int
+        Tokens a node, from 1 to 10,000.
+    percent : float
+        From 0 to 100.
+
+    Returns
+    -------
+    float
+        Percentile of Beta(V, (N - 1)V): tokens cut the ring like uniform spacings. It is also the share of keys that move
+        when the node joins or leaves.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is outside its range.
+    """
+    n = checks.integer("nodes", nodes, 2, MAX_NODES)
+    v = checks.integer("vnodes", vnodes, 1, MAX_VNODES)
+    wanted = checks.number("percent", percent, 0, 100) / 100
+    # Nothing of it is left 12 standard deviations, or 40 means of an exponential, above the mean.
+    end = min(1.0, (1 + 12 / math.sqrt(v) + 40 / v) / n)
+    x = np.linspace(0, end, _GRID)
+    below = _cumulated(x, (v - 1) * _log(x) + ((n - 1) * v - 1) * _log(1 - x))
+    return float(np.interp(wanted, below, x))
+
+
+_GRID = 20_001
+
+
+def _log(x: Floats) -> Floats:
+    """Logarithm, with one for 0 that stays finite when it is multiplied by 0."""
+    return np.asarray(np.log(np.maximum(x, 1e-300)))
+
+
+def _cumulated(x: Floats, log_density: Floats) -> Floats:
+    """Distribution function on a grid, from a density up to its constant (trapezoids)."""
+    density = np.exp(log_density - log_density.max())
+    steps = (density[1:] + density[:-1]) / 2 * np.diff(x)
+    below = np.concatenate(([0.0], np.cumsum(steps)))
+    return np.asarray(below / below[-1])

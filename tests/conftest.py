@@ -9,6 +9,7 @@ failure, whatever its reason: a run that checked less than everything is not gre
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -56,7 +57,6 @@ NEEDS = {
     "git": Need(("git",), (), "sudo apt install git · xcode-select --install"),
 }
 REQUIRE_ALL = "COURSE_REQUIRE_ALL"
-missing_by_program = pytest.StashKey[Counter[str]]()
 
 
 def find(name: str) -> str | None:
@@ -66,36 +66,44 @@ def find(name: str) -> str | None:
     return found or next((place for place in need.places if Path(place).is_file()), None)
 
 
-def require(config: pytest.Config, name: str) -> str:
-    """Return the program's path, or skip the running test and remember why."""
+def require(name: str) -> str:
+    """Return the program's path, or skip the running test."""
     path = find(name)
     if path is None:
-        config.stash[missing_by_program][name] += 1
         pytest.skip(f"needs {name}: {NEEDS[name].how}")
     return path
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[missing_by_program] = Counter()
     config.addinivalue_line("markers", f"needs(name, ...): programs the test uses; known: {', '.join(NEEDS)}")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    # Two for each core: most tests wait for a kernel or a browser, which are processes of their own.
+    return min(8, 2 * (os.cpu_count() or 1))
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for name in (name for mark in item.iter_markers("needs") for name in mark.args):
             if name not in NEEDS:
                 raise pytest.UsageError(f"{item.nodeid}: needs({name!r}) is not in tests/conftest.py's NEEDS")
+        # What one process runs in one go: a file, or within a file the tests that share one chapter's page.
+        file, _, test = item.nodeid.partition("::")
+        chapter = re.search(r"\[(\d\d_\w+)", test) if file.endswith("browser/test_chapters.py") else None
+        item.add_marker(pytest.mark.xdist_group(f"{file} {chapter[1]}" if chapter else file))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for name in (name for mark in item.iter_markers("needs") for name in mark.args):
-        require(item.config, name)
+        require(name)
 
 
 @pytest.fixture
-def program(request: pytest.FixtureRequest) -> Callable[[str], str]:
+def program() -> Callable[[str], str]:
     """Return a function from a program's name to its path; it skips the test where there is none."""
-    return lambda name: require(request.config, name)
+    return require
 
 
 def _no_skip(report: Any) -> None:
@@ -116,9 +124,12 @@ def pytest_make_collect_report() -> Any:
     _no_skip((yield).get_result())
 
 
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    missing = config.stash[missing_by_program]
-    if missing:
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    # From the reports, which come from every process.
+    reasons = Counter(report.longrepr[2] for report in terminalreporter.stats.get("skipped", []))
+    missing = {name: reasons[f"Skipped: needs {name}: {NEEDS[name].how}"] for name in NEEDS}
+    if any(missing.values()):
         terminalreporter.section("left out, and how to get it")
         for name, tests in sorted(missing.items()):
-            terminalreporter.line(f"{name} ({tests} test{'s' if tests > 1 else ''}): {NEEDS[name].how}")
+            if tests:
+                terminalreporter.line(f"{name} ({tests} test{'s' if tests > 1 else ''}): {NEEDS[name].how}")

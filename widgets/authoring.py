@@ -175,7 +175,10 @@ def static_figure(recorded: dict[str, Any]) -> dict[str, Any]:
     """Return the figure of a static picture: title above, sentence and hint below, light theme."""
     figure: dict[str, Any] = paint(recorded["figure"], LIGHT)
     layout = figure["layout"]
-    sentence = textwrap.wrap(recorded["sentence"], 86)
+    # Names of rows push the picture, and what stands under it, to the right.
+    rows_named = layout.get("yaxis", {}).get("ticktext", [])
+    longest = max((len(part) for name in rows_named for part in name.split("<br>")), default=0)
+    sentence = textwrap.wrap(recorded["sentence"], 86 - max(0, longest - 3))
     height = layout["height"]
     below = 20 * len(sentence) + 34
     # About how many rows the legend takes: nobody measures text before it is drawn.

@@ -283,7 +283,19 @@ class Note:
 
 @dataclass(frozen=True)
 class Panel:
-    """Traces that share two axes."""
+    """Traces that share two axes.
+
+    Attributes
+    ----------
+    traces, x, y, title, marks, notes
+        What is drawn.
+    stacked : bool
+        Bars on top of each other.
+    round : bool
+        One unit as long up as across, so that a circle is one.
+    words : str
+        What it shows in words, where the numbers of its traces do not say it.
+    """
 
     traces: Sequence[Trace]
     x: Axis
@@ -292,6 +304,8 @@ class Panel:
     marks: Sequence[Mark] = ()
     notes: Sequence[Note] = ()
     stacked: bool = False
+    round: bool = False
+    words: str = ""
 
 
 @dataclass(frozen=True)
@@ -399,6 +413,8 @@ def build_figure(view: View) -> Figure:
             "anchor": f"y{suffix}",
         }
         layout[f"yaxis{suffix}"] = {**panel.y.layout(), "anchor": f"x{suffix}"}
+        if panel.round:
+            layout[f"yaxis{suffix}"]["scaleanchor"] = f"x{suffix}"
         if panel.stacked:
             layout["barmode"] = "stack"
         for trace in panel.traces:
@@ -492,6 +508,8 @@ def _annotate(layout: dict[str, Any], panel: Panel, suffix: str, left: float, wi
 
 
 def _describe_panel(panel: Panel) -> str:
+    if panel.words:
+        return f"{panel.title}: {panel.words}" if panel.title else panel.words
     if panel.x.hidden and panel.y.hidden:
         shown = [_describe_state(trace) for trace in panel.traces if trace.style.get("text")]
         said = [note.text for note in panel.notes if note.text.strip()]

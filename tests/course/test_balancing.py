@@ -639,3 +639,41 @@ BAD = [
 def test_bad_input_is_named(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# --- sticky sessions ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("servers", [2, 3, 7])
+def test_sessions_lost_counts_who_is_elsewhere_while_one_is_away(servers: int) -> None:
+    clients, nat_share = 400, 0.3
+    hashes = sharding.hash_keys(np.arange(clients + 1), salt=1).tolist()
+    weights = [(1 - nat_share) / clients] * clients + [nat_share]
+    lost = 0.0
+    for away in range(servers):
+        others = [i for i in range(servers) if i != away]
+        for hashed, weight in zip(hashes, weights, strict=True):
+            lost += weight * (others[hashed % len(others)] != hashed % servers) / servers
+    assert balancing.sessions_lost("IP address", servers, clients, nat_share) == pytest.approx(lost)
+    assert balancing.sessions_lost("cookie", servers, clients, nat_share) == pytest.approx(1 / servers)
+    assert balancing.sessions_lost("none", servers, clients, nat_share) == 0
+
+
+def test_hashed_sessions_move_as_keys_do_modulo() -> None:
+    # Each of 100,000 addresses stays with probability 1/N, so the share has a deviation of √(p(1 - p)/n).
+    lost = balancing.sessions_lost("IP address", 10, 100_000)
+    assert lost == pytest.approx(sharding.expected_moves("modulo", 10, "remove"), abs=4 * 0.3 / 316)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: balancing.sessions_lost("URL", 5, 10), "stickiness = 'URL'"),
+        (lambda: balancing.sessions_lost("cookie", 1, 10), "servers = 1"),
+        (lambda: balancing.sessions_lost("cookie", 5, 0), "clients = 0"),
+        (lambda: balancing.sessions_lost("cookie", 5, 10, 1.5), "nat_share = 1.5"),
+    ],
+)
+def test_bad_sessions_are_named(call: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()

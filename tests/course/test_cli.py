@@ -37,7 +37,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["test", "-k", "caching", "--lf"], [("pytest", "-k", "caching", "--lf")]),
+        (["test", "-k", "caching", "--lf"], [("pytest", "-n", "auto", "-k", "caching", "--lf")]),
         (["sync"], [("widgets.authoring", "sync")]),
         (["bench", "caching"], [("tests.benchmarks", "caching")]),
         (["lint"], [("ruff", "check"), ("ruff", "format", "--check"), ("mypy",)]),

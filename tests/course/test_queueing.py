@@ -194,6 +194,54 @@ def test_closed_form_takes_the_best_there_is() -> None:
 # --- fan-out ------------------------------------------------------------------------------------------------
 
 
+@given(load=LOADS, servers=st.integers(1, 40), percent=st.floats(0, 99.9))
+def test_percentile_of_any_law_is_exact_for_mmc(load: float, servers: int, percent: float) -> None:
+    queue = queueing.mmc(load * servers, 1, servers)
+    found = queueing.response_percentile(queue, EXPONENTIAL, percent)
+    assert found == queue.response_percentile(percent)
+    # The same numbers without the name: a thousand service times stand for all of them.
+    general = queueing.ggc(load * servers, 1, servers, 1, 1)
+    assert queueing.response_percentile(general, EXPONENTIAL, percent) == pytest.approx(
+        found, rel=0.02, abs=0.002
+    )
+
+
+@pytest.mark.parametrize("law", LAWS, ids=by_law)
+@pytest.mark.parametrize("load", [0.5, 0.8, 0.95])
+def test_percentile_of_any_law_is_as_good_as_it_says(law: Law, load: float) -> None:
+    run = queueing.simulate(load, 1, service=law, customers=1_000_000, warmup=20_000, seed=3)
+    found = queueing.response_percentile(queueing.closed_form(load, 1, service=law), law, 99)
+    slack = 3 * run.response_percentile_error(99)
+    assert abs(found - run.response_percentile(99)) < 0.25 * run.response_percentile(99) + slack
+
+
+@pytest.mark.parametrize("law", LAWS, ids=by_law)
+def test_equal_shares_have_the_quantiles_and_the_mean_of_their_law(law: Law) -> None:
+    shares = queueing._equal_shares(law)
+    drawn = np.quantile(queueing.draw(200_000, 4, service=law).services, [0.2505, 0.5005, 0.9005])
+    assert shares[[250, 500, 900]] == pytest.approx(drawn, rel=0.03)
+    # The last of them stands for the last thousandth, and cuts off its tail.
+    assert 0.96 < shares.mean() <= 1 + 1e-9
+
+
+def test_percentile_of_any_law_without_waiting_or_without_variance() -> None:
+    idle = queueing.md1(1e-9, 1)
+    assert queueing.response_percentile(idle, DETERMINISTIC, 99) == pytest.approx(1)
+    heavy = queueing.pareto(1.5)
+    assert queueing.response_percentile(queueing.closed_form(0.5, 1, service=heavy), heavy, 99) == math.inf
+    crowd = queueing.mdc(1e-3, 1, 1_000)
+    assert queueing.response_percentile(crowd, DETERMINISTIC, 99) == pytest.approx(1)
+
+
+def test_error_of_a_percentile_is_the_spread_of_runs() -> None:
+    runs = [queueing.simulate(0.7, 1, customers=40_000, warmup=1_000, seed=seed) for seed in range(60)]
+    spread = np.std([run.response_percentile(99) for run in runs], ddof=1)
+    told = np.sqrt(np.mean([run.response_percentile_error(99) ** 2 for run in runs]))
+    # Relative standard errors: 1/√(2·59) of the spread, 1/√(2·60·7) of what is told, together 0.1.
+    assert told / spread == pytest.approx(1, abs=0.3)
+    assert runs[0].group_counts.sum(axis=0).tolist() == runs[0].response_counts.tolist()
+
+
 def test_fan_out() -> None:
     assert queueing.fan_out_slow_share(100, 99) == pytest.approx(0.634, abs=5e-4)
     assert queueing.fan_out_slow_share(1, 99) == pytest.approx(0.01)

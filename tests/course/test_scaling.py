@@ -139,3 +139,27 @@ def test_fit_keeps_coefficients_at_zero_where_points_show_none() -> None:
 def test_refusals_name_parameter_value_and_range(call: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_the_most_that_servers_can_handle_and_one_too_many() -> None:
+    law = scaling.usl(0.03, 0.0005, 100)
+    assert law.peak_n == pytest.approx(math.sqrt(0.97 / 0.0005)) and round(law.peak_n) == 44
+    assert float(law.speedup(44)) == pytest.approx(13.6, abs=0.05)
+    assert float(law.throughput(45)) < float(law.throughput(44)) > float(law.throughput(43))
+
+
+@given(
+    servers=st.integers(1, 200),
+    sigma=st.floats(0, 0.2),
+    kappa=st.floats(0, 0.002),
+    load=st.floats(0.01, 0.99),
+)
+def test_a_queue_of_servers_that_get_slower(servers: int, sigma: float, kappa: float, load: float) -> None:
+    law = scaling.usl(sigma, kappa, 100)
+    capacity = float(law.throughput(servers))
+    queue = law.queue(servers, load * capacity)
+    assert queue.utilisation == pytest.approx(load)
+    # Little: in service are arrival rate × service time of them.
+    assert queue.response_s - queue.wait_s == pytest.approx(servers / capacity)
+    with pytest.raises(ValueError, match="must be below"):
+        law.queue(servers, 1.001 * capacity)

@@ -216,6 +216,40 @@ def test_methods_are_spelled_in_one_place(method: str) -> None:
     assert set(rule.locate(KEYS[:5000]).tolist()) == ({0} if method == "range" else set(range(10)))
 
 
+# --- how uneven a ring is -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("nodes", [1, 2, 10, 50])
+def test_one_token_each_gives_the_harmonic_numbers(nodes: int) -> None:
+    harmonic = sum(1 / k for k in range(1, nodes + 1))
+    assert sharding.expected_max_over_mean(nodes, 1) == pytest.approx(harmonic, rel=1e-5)
+
+
+@pytest.mark.parametrize(("nodes", "vnodes"), [(10, 4), (5, 100), (50, 20)])
+def test_rings_are_as_uneven_as_expected(nodes: int, vnodes: int) -> None:
+    # 300 rings of different node names stand for 300 hash functions.
+    rings = [sharding.Ring(tuple(range(start, start + nodes)), vnodes) for start in range(0, 30_000, 100)]
+    shares = []
+    for ring in rings:
+        arcs = np.diff(ring.tokens.astype(np.float64), prepend=ring.tokens[-1] - 2.0**32) / 2.0**32
+        shares.append([arcs[ring.owners == node].sum() for node in ring.nodes])
+    parts = np.array(shares)
+    highest = parts.max(axis=1) * nodes
+    error = highest.std(ddof=1) / math.sqrt(len(rings))
+    assert highest.mean() == pytest.approx(sharding.expected_max_over_mean(nodes, vnodes), abs=4 * error)
+    for percent in (5, 50, 95):
+        below = (parts[:, 0] <= sharding.ring_share_percentile(nodes, vnodes, percent)).mean()
+        chance = percent / 100
+        assert below == pytest.approx(chance, abs=4 * math.sqrt(chance * (1 - chance) / len(rings)))
+
+
+@given(st.integers(2, 1000), st.floats(0.01, 99.9))
+def test_share_of_one_token(nodes: int, percent: float) -> None:
+    # Beta(1, N - 1) by formula; beyond its grid nothing is left but rounding.
+    exact = 1 - (1 - percent / 100) ** (1 / (nodes - 1))
+    assert sharding.ring_share_percentile(nodes, 1, percent) == pytest.approx(exact, rel=1e-3, abs=1e-5)
+
+
 BAD = [
     (lambda: sharding.sharding("best", 3), "method = 'best': must be one of 'modulo'"),
     (lambda: sharding.sharding("ring", 0), "nodes = 0: must be a whole number from 1 to 1,000"),
@@ -245,6 +279,11 @@ BAD = [
     (lambda: sharding.expected_cv(1, 0), "vnodes = 0: "),
     (lambda: sharding.expected_cv(1, 1, 0), "keys = 0: "),
     (lambda: sharding.hash_keys([1], salt=-1), "salt = -1: "),
+    (lambda: sharding.expected_max_over_mean(0, 1), "nodes = 0: "),
+    (lambda: sharding.expected_max_over_mean(1, 0), "vnodes = 0: "),
+    (lambda: sharding.ring_share_percentile(1, 1, 50), "nodes = 1: "),
+    (lambda: sharding.ring_share_percentile(2, 0, 50), "vnodes = 0: "),
+    (lambda: sharding.ring_share_percentile(2, 1, 101), "percent = 101: "),
 ]
 
 
