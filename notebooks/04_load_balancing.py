@@ -1547,10 +1547,10 @@ def check_score(function):
     shares = np.mean(played, axis=0)
     if shares[1, 0] >= 0.05:
         yield f"the failing server gets {shares[1, 0]:.0%} of the requests"
-    elif shares[2, 0] < 0.05:
-        yield f"well again, the server gets {shares[2, 0]:.1%}: it never comes back"
     elif shares[0].min() < 0.05:
         yield f"while all are well, one of them gets {shares[0].min():.1%}"
+    elif shares[2, 0] < 0.05:
+        yield f"well again, the server gets {shares[2, 0]:.1%}: it never comes back"
 
 
 report("5", list(check_score(score)))
