@@ -87,10 +87,12 @@ def incident(policy, **options):
 
 
 run, before_s, after_s = incident("response time × connections", explore=0.01)
-print(f"mean response time before: {before_s * 1e3:6.1f} ms")
-print(f"mean response time after:  {after_s * 1e3:6.1f} ms")
-print(f"share of server 3 after:   {run.share[2]:6.1%}")
-print(f"errors after:              {run.error_ratio:6.1%}")
+print(f"mean response time before:   {before_s * 1e3:6.1f} ms")
+print(f"mean response time after:    {after_s * 1e3:6.1f} ms")
+soon = (run.arrival_s >= requests / 120) & (run.arrival_s < requests / 120 + 10)
+print(f"server 3 in the first 10 s:  {(run.server[soon] == 2).mean():6.1%}")
+print(f"server 3 from then on:       {run.share[2]:6.1%}")
+print(f"errors:                      {run.error_ratio:6.1%}")
 # Of the explored hundredth only a tenth reaches it; of the rest it gets what it is offered.
 assert 0.9 < run.share[2] < 1 - 0.01 * 0.9 + 5 * np.sqrt(0.01 / (requests / 2))
 assert after_s < before_s / 10
@@ -193,8 +195,8 @@ print(
 # (or it could: that is a message queue, chapter 10, and the servers then fetch). It must push each request into some server's line at once,
 # and it never learns in advance how long a request takes. All it can do is guess well.
 #
-# Where does this break? The formulas want Poisson arrivals and exponential times. Longer tails make the split worse
-# and hardly touch the pool's advantage. And where servers *share* one database, ten servers are not ten times one
+# Where does this break? The formulas want Poisson arrivals, exponential times and equal servers. Without them the two numbers are
+# others; that one line is the better stays. And where servers *share* one database, ten servers are not ten times one
 # (chapter 1's universal scalability law).
 #
 # *To here: 15 min.*
@@ -252,8 +254,9 @@ print(
 pd.DataFrame(rows).rename_axis("mean response")
 
 # %% [markdown] errata=["E56"]
-# If all requests take the same time, round robin is as good as it gets. The more they differ, the less it helps. That is the
-# rule to remember: **a blind policy is as good as your requests are alike**.
+# If all requests take the same time, round robin is as good as it gets. The more they differ, the less it helps. The measure of
+# *differ* is the squared coefficient of variation, variance over squared mean: 0, 1 and 0.8 in this table (the Pareto tail is
+# long, but its bulk is narrow). The rule to remember: **a blind policy is as good as your requests are alike**.
 #
 # > **The guide says** that round robin needs O(1) space for its state, and five lines further that it needs no state.
 # > The first is right: it needs a counter. One number seems nothing to argue about, until you run several
@@ -293,9 +296,9 @@ for policy in ("random", "round robin", "power of two choices", "least connectio
     means[policy], error = mean_ms(run)
     p50, p99 = run.percentile_s([50, 99]) * 1e3
     rows[policy] = {
-        "mean": f"{means[policy]:.0f} ms",
-        "P50": f"{p50:.0f} ms",
-        "P99": f"{p99:.0f} ms",
+        "mean": f"{means[policy]:,.0f} ms",
+        "P50": f"{p50:,.0f} ms",
+        "P99": f"{p99:,.0f} ms",
     }
 rows["one common line (the limit)"] = {
     "mean": f"{pooled.response_s * 1e3:.0f} ms",
@@ -307,7 +310,7 @@ assert means["least connections"] < means["power of two choices"] < means["round
 pd.DataFrame.from_dict(rows, orient="index")
 
 # %% [markdown]
-# Least connections gets within 15 % of the common line. Nearly everything there is to win comes from one integer
+# Least connections comes within about 15 % of the common line. Nearly everything there is to win comes from one integer
 # a server.
 #
 # **Power of two choices** looks at *two* servers picked at random and takes the better. That is a fifth of the
@@ -351,14 +354,14 @@ for policy in ("random", "round robin", "least connections"):
 #
 # ### The view from yesterday
 #
-# Say the counts come from a metrics system that scrapes the servers. How old may they be? Predict: ten servers, 80 %, a view refreshed every
-# five seconds. Does least connections still beat picking blindly?
+# Say the counts come from a metrics system that scrapes the servers. How old may they be? Predict: servers 80 % busy, a view refreshed once
+# a second. Does least connections still beat picking blindly?
 
 # %%
 widgets.balancing.stale_views()
 
 # %% [markdown]
-# It does not, by far. Until the next refresh everybody believes that the same few servers are the least busy, and runs
+# It does not, by far: with news once a second it takes more than twice as long as choosing blindly. Until the next refresh everybody believes that the same few servers are the least busy, and runs
 # there. This is **herding**. The cell says at which age each policy falls behind random choice:
 
 # %% tags=["conclusion"]
@@ -417,7 +420,13 @@ several.map("{:.0f} ms".format)
 # deal in proportion: server $i$ gets the share $w_i/\sum w$. What does plain round robin do if one of ten servers is half as
 # fast?
 
+
 # %% tags=["conclusion"]
+def in_ms(seconds):
+    """What takes minutes here has no mean: it grows with the length of the run."""
+    return f"{seconds * 1e3:,.0f} ms" if seconds < 30 else "grows"
+
+
 one_slow = [10.0] * 9 + [5.0]
 rows = {}
 for policy in (
@@ -428,8 +437,8 @@ for policy in (
 ):
     run = balance(policy, one_slow)
     rows[policy] = {
-        "mean": f"{run.mean_response_s * 1e3:,.0f} ms",
-        "P99": f"{run.percentile_s(99) * 1e3:,.0f} ms",
+        "mean": in_ms(run.mean_response_s),
+        "P99": in_ms(run.percentile_s(99)),
         "share of the slow one": f"{run.share[-1]:.1%}",
         "it is busy": f"{run.utilisation[-1]:.0%}",
     }
@@ -443,7 +452,7 @@ print(
 pd.DataFrame.from_dict(rows, orient="index")
 
 # %% [markdown]
-# One slow server in ten, and round robin has no steady state: the mean above is the length of the experiment, not a property of
+# One slow server in ten, and round robin has no steady state: whatever you measure there is the length of the experiment, and not a property of
 # the system. Weights repair that. Least connections needs none, because a slow server's connections stay open longer; but it still keeps
 # the slow one busier than the others, as it counts heads and not seconds.
 #
@@ -455,6 +464,9 @@ pd.DataFrame.from_dict(rows, orient="index")
 widgets.balancing.weighted_round_robin()
 
 # %% [markdown] errata=["E58"]
+# With the first rule B, which weighs least, gets twice its share, and C half of its own. Choose *smooth* and step on: the same six requests come
+# again and again, three for A, one for B, two for C.
+#
 # > **The guide's recipe** is *current weight = (current weight + weight) mod total; take the highest*, and beside it stands the example: weights 3, 1, 2 give
 # > 50 %, 16.7 % and 33.3 %. Run the recipe, and it does not give that:
 
@@ -548,13 +560,17 @@ pd.DataFrame.from_dict(rows, orient="index")
 #
 # **Consistent hashing** (Karger and others 1997) makes a change of servers cheap. Hash the servers too, onto the same circle of
 # $2^{32}$ places. A key belongs to the first server clockwise. A new server takes over a part of *one* arc, and nobody else notices. One
-# place a server is too few, so each gets many, its **virtual nodes**. Before you look: ten servers with **one** place
-# each, and an eleventh comes. What share of the keys moves?
+# place a server is too few, so each gets many, its **virtual nodes**. Before you look: ten servers with a hundred places
+# each, and an eleventh comes. What share of the keys moves? And what, if each has only one?
 
 # %%
 widgets.sharding.ring()
 
 # %% [markdown] errata=["E61"]
+# The thin outer strokes are all that moves: a tenth of the circle in a hundred small pieces, a few from every server, and nothing
+# between old servers. Now set the virtual nodes to 1 and change the seed a few times. The average is the same, and you would not want to be
+# on call for any single one.
+#
 # > **The guide says** that only $K/N$ of the keys move. Three corrections. It is $K/(N+1)$ when a server is added and $K/N$ when one is
 # > removed, with $N$ the number *before*. It is an *expected* value. And with one place a server the expectation says little, as
 # > two hundred rings with different hash functions show:
@@ -599,7 +615,7 @@ for vnodes in (1, 10, 100, 1_000):
 pd.DataFrame.from_dict(rows, orient="index").rename_axis("virtual nodes")
 
 # %% [markdown]
-# > One place each: anything from under a half to over twenty per cent moves, and the busiest server has about three times the average. A hundred
+# > One place each: anything from less than one to more than twenty per cent moves, and the busiest server has about three times the average. A hundred
 # > places: 9 % ± 1, and 16 % above the average. The spread goes down with the root of the number of places $V$: the new server's part of the
 # > circle is Beta-distributed with mean $1/(N+1)$ and variance $\frac{N}{(N+1)^2((N+1)V+1)}$. (Dynamo, SOSP 2007, is where most people
 # > learned of virtual nodes.)
@@ -659,8 +675,8 @@ for name, policy, options in (
     run = balance(policy, utilisation=0.6, **options)
     means[name] = run.mean_response_s * 1e3
     rows[name] = {
-        "mean": f"{means[name]:,.0f} ms",
-        "P99": f"{run.percentile_s(99) * 1e3:,.0f} ms",
+        "mean": in_ms(run.mean_response_s),
+        "P99": in_ms(run.percentile_s(99)),
         "smallest share": f"{run.share.min():.1%}",
     }
 assert means["least response time"] > 10 * means["random"]
@@ -673,12 +689,16 @@ pd.DataFrame.from_dict(rows, orient="index")
 # open connections and one mends it, because your own requests count before they are answered. What the last column shows is subtler: a server that
 # was slow *once* may never be asked again, and so can never prove that it has recovered. A little **exploration** mends that.
 #
-# Now let one of them fail, quickly.
+# Now let one of them fail, quickly. Predict its share of the requests from then on.
 
 # %%
 widgets.balancing.black_hole()
 
 # %% [markdown] errata=["E62"]
+# On the right, what the balancer believes: the broken server falls to a millisecond, and the beliefs about the others stay where they were, as nobody
+# asks them any more. Let an error count as a timeout, and the line goes up instead of down. Then try a little exploration without it: it does not
+# help, because it keeps finding that the broken server is fast.
+#
 # > **The guide says** that response time is *a good indicator of server health*. It is an indicator of *speed*, and nothing is as fast as an
 # > error. The failing server needs a handful of requests to become everybody's favourite: with $\alpha = 0.2$, an average that starts at 140 ms is below
 # > 20 ms after nine answers of one millisecond.
@@ -784,7 +804,8 @@ resources.map("{:,.0f} ms".format)
 widgets.balancing.arena()
 
 # %% [markdown]
-# No row wins everywhere. A short table to carry into an interview:
+# The strokes are what theory says for the two ends, choosing blindly and one common line; all policies that make sense lie between them. With Pareto
+# times the gap between median and P99 widens; with unequal servers the blind ones leave the picture, and least connections stays. No row wins everywhere. A short table to carry into an interview:
 #
 # | policy | needs to know | good for | breaks when |
 # |---|---|---|---|
@@ -818,13 +839,14 @@ widgets.balancing.arena()
 
 # %% tags=["conclusion"]
 sizes = [40, 4, 4, 4, 4, 4]
+rows = {}
 for layer in proxies.LAYERS:
     run = await proxies.drive(layer, sizes, servers=3)
     assert sum(run.answered.values()) == sum(sizes) and not run.failures
     expected = proxies.simulate(sizes, 3, layer)
     assert sorted(run.answered.values()) == sorted(expected.tolist())
-    print(f"{layer}: {run.answered}")
-    print(f"         it decides by {', '.join(run.seen)}")
+    rows[layer] = run.answered | {"what it can see": ", ".join(run.seen)}
+pd.DataFrame.from_dict(rows, orient="index")
 
 # %% [markdown]
 # Layer 4 dealt out the *connections* in perfect turn, two for each server, and one server got three quarters of the requests. Layer 7 dealt out the
@@ -969,7 +991,8 @@ print(
 widgets.balancing.sticky()
 
 # %% [markdown]
-# With cookies many small clients even out. With addresses, one large client is one address. Let a share $s$ of all requests come from behind one NAT. The server that it hashes to gets
+# By address, three tenths behind one NAT make one server twice as busy as the mean, and a restart moves most clients, since the remainder
+# changes for nearly all. With cookies many small clients even out. With addresses, one large client is one address. Let a share $s$ of all requests come from behind one NAT. The server that it hashes to gets
 # those and its part of the rest, and it has no steady state once
 #
 # $$ s + \frac{1-s}{N} > \frac{1}{N\rho} \quad\Longleftrightarrow\quad s > \frac{1/\rho - 1}{N-1} $$
@@ -994,9 +1017,9 @@ for nat_share in (0.0, critical / 2, 2 * critical, 0.3):
         addresses=1_000_000,
     )
     print(
-        f"{nat_share:5.1%} behind one address: mean {hot.mean_response_s:7.2f} s, "
+        f"{nat_share:5.1%} behind one address: mean {in_ms(hot.mean_response_s):>6}, "
         f"the busiest server is {hot.utilisation.max():4.0%} busy; "
-        f"with bounded loads {bound.mean_response_s:.2f} s"
+        f"with bounded loads {in_ms(bound.mean_response_s)}"
     )
     share = nat_share + (1 - nat_share) / 10
     tolerance = 5 * np.sqrt(share * (1 - share) / requests)
@@ -1065,11 +1088,15 @@ for interval_s, fall in ((1, 2), (5, 2), (5, 3), (10, 3), (30, 5)):
     measured = noticed_after_s(health)
     # Five standard errors of a uniform wait for the first probe.
     assert abs(measured - theory) < 5 * interval_s / np.sqrt(12 * 4_000)
-    false_alarm_days = interval_s / (0.01**fall * 0.99) / 86_400
+    false_alarm_h = interval_s / (0.01**fall * 0.99) / 3_600
     rows[f"every {interval_s} s, {fall} in a row"] = {
         "noticed after, theory": f"{theory:.1f} s",
         "simulated": f"{measured:.1f} s",
-        "a healthy server out, 1 % of probes lost": f"once in {false_alarm_days:,.1f} days",
+        "a healthy server out, 1 % of probes lost": (
+            f"once in {false_alarm_h:.0f} hours"
+            if false_alarm_h < 100
+            else f"once in {false_alarm_h / 24:,.0f} days"
+        ),
     }
 pd.DataFrame.from_dict(rows, orient="index")
 
@@ -1149,7 +1176,8 @@ with (
 # %% [markdown]
 # > **200, healthy**, with everything behind it broken. If the checks were awaited, the second bug would show: `status` is a constant and says *healthy* even with a 503. The third
 # > is the design: database *and* cache must both be up, so a restart of the cache, which only makes pages slower, takes the whole fleet out (Builders' Library, *Implementing health checks*).
-# > `/readyz` beside it waits, gives each check half a second, says what it found, and calls a missing cache *degraded*, which is not *unready*.
+# > `/readyz` beside it waits, gives each check half a second, says what it found, and calls a missing cache *degraded*, which is not *unready*. It does ask the
+# > shared database, so it belongs behind a balancer that fails open.
 #
 # *To here: 140 min.*
 
@@ -1465,7 +1493,8 @@ def check_ring(cls):
     if strangers := set(old) - set(ten):
         yield f"lookup gives {strangers.pop()!r}, which is no server"
         return
-    if old != [cls(ten[::-1], vnodes).lookup(key) for key in keys]:
+    reversed_order = cls(ten[::-1], vnodes)
+    if old != [reversed_order.lookup(key) for key in keys]:
         yield "the same servers in another order give other answers"
         return
     moved = [(a, b) for a, b in zip(old, new, strict=True) if a != b]

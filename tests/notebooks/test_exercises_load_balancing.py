@@ -175,9 +175,9 @@ def counts_heads(response_s: float, connections: int, errors: float, idle_s: flo
     return connections
 
 
-def forgets_the_idle(response_s: float, connections: int, errors: float, idle_s: float) -> float:
-    """Whoever had nothing to do for a moment gets nothing more."""
-    return forgiving(response_s, connections, errors, idle_s) + 1_000 * (idle_s > 0.5)
+def in_order(response_s: float, connections: int, errors: float, idle_s: float) -> float:
+    """Fills one server with four requests before it looks at the next."""
+    return connections // 4 + 5 * errors * math.exp(-idle_s / 5)
 
 
 # --- 6: an endpoint -----------------------------------------------------------------------------------------
@@ -272,7 +272,7 @@ def test_a_right_answer_is_right(chapter: dict[str, Any], check: str, solution: 
         ("check_score", fooled, "the failing server gets"),
         ("check_score", counts_heads, "the failing server gets"),
         ("check_score", unforgiving, "it never comes back"),
-        ("check_score", forgets_the_idle, "one of them gets"),
+        ("check_score", in_order, "one of them gets"),
         ("check_ready", unwritten, "not written yet"),
         ("check_ready", never_awaits, "database fails, cache passes: answers 200"),
         ("check_ready", always_ready, "says {'status': 'ready'"),
