@@ -8,7 +8,7 @@ the same seed: what differs between two runs is then the policy alone.  The loop
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from course.kernels.balancing import Faults, Pick, Rotation
 
 Floats = NDArray[np.float64]
+Progress = Callable[[float], None]
 
 # In the order of the numbers in course.kernels.balancing.
 POLICIES = (
@@ -422,6 +423,7 @@ def simulate(
     memory_slots: float = 16.0,
     faults: Sequence[Fault] = (),
     health: HealthCheck | None = None,
+    progress: Progress | None = None,
 ) -> BalancingRun:
     """Send Poisson arrivals through a balancer to servers with one FIFO queue each.
 
@@ -474,6 +476,8 @@ def simulate(
         At most 10,000; those of one server must not overlap.
     health : HealthCheck, optional
         Without it every server stays in rotation.
+    progress : callable, optional
+        Told the share that is done, 32 times; what it raises ends the run.
 
     Returns
     -------
@@ -530,7 +534,7 @@ def simulate(
     home = np.empty(0, np.int64)
     if callable(policy) or policy in _HASHING:
         home = _homes(draws.origins, addresses, nat_share, tokens)
-    traffic = kernels.Traffic(
+    traffic = kernels.new_traffic(
         arrivals,
         service_shape(draws.works, service, tail),
         draws.picks,
@@ -542,11 +546,13 @@ def simulate(
     journal = kernels.new_journal(requests)
     ring = np.zeros(1, np.int32) if owners is None else owners
     if callable(policy):
-        kernels.replay(policy, traffic, shares, rates, balancers, knowledge, breaks, rotation, journal)
+        kernels.replay(
+            policy, traffic, shares, rates, balancers, knowledge, breaks, rotation, journal, progress
+        )
     else:
         number = POLICIES.index(policy)
         kernels.simulate(
-            number, traffic, shares, rates, balancers, ring, knowledge, breaks, rotation, journal
+            number, traffic, shares, rates, balancers, ring, knowledge, breaks, rotation, journal, progress
         )
     return BalancingRun(
         "your own" if callable(policy) else policy,
@@ -561,7 +567,8 @@ def simulate(
 
 
 def _row(name: str, values: ArrayLike, low: float, high: float) -> Floats:
-    row = np.atleast_1d(np.asarray(values, np.float64))
+    # A copy: the compiled loops take a read-only or strided array for another type, and compile anew.
+    row = np.array(values, np.float64, ndmin=1, order="C")
     if row.ndim != 1 or not 1 <= row.size <= MAX_SERVERS:
         raise ValueError(f"{name} of shape {row.shape}: must be one row of 1 to {MAX_SERVERS:,} numbers")
     for one in row.tolist():

@@ -5,15 +5,21 @@ Bytes are bytes and bits are bits; ``kB`` is 1,000 bytes (SI) and ``KiB`` 1,024 
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from statistics import NormalDist
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from course import checks
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Floats = NDArray[np.float64]
 
@@ -124,9 +130,19 @@ class LogNormal:
         return self.p10, self.p90
 
     def sample(self, rng: np.random.Generator, samples: int) -> Floats:
-        """Draw; the logarithm is normal, half-way between those of P10 and P90."""
+        """Draw; the logarithm is normal, half-way between those of P10 and P90.
+
+        For each draw there is one on the other side, so the median of a product is what the middles give.
+        """
         low, high = math.log(self.p10), math.log(self.p90)
-        return np.asarray(np.exp((low + high) / 2 + (high - low) / (2 * _Z90) * rng.standard_normal(samples)))
+        half = rng.standard_normal((samples + 1) // 2)
+        normal = np.concatenate((half, -half))[:samples]
+        return np.asarray(np.exp((low + high) / 2 + (high - low) / (2 * _Z90) * normal))
+
+    def quantile(self, share: float) -> float:
+        """Value that a share of the cases, above 0 to below 1, do not exceed."""
+        spread = math.log(self.p90 / self.p10) / (2 * _Z90)
+        return math.sqrt(self.p10 * self.p90) * math.exp(spread * NormalDist().inv_cdf(share))
 
 
 @dataclass(frozen=True)
@@ -150,6 +166,13 @@ class Triangular:
     def sample(self, rng: np.random.Generator, samples: int) -> Floats:
         """Draw."""
         return rng.triangular(self.low, self.mode, self.high, samples)
+
+    def quantile(self, share: float) -> float:
+        """Value that a share of the cases, above 0 to below 1, do not exceed."""
+        width, rise, fall = self.high - self.low, self.mode - self.low, self.high - self.mode
+        if share * width < rise:
+            return self.low + math.sqrt(share * width * rise)
+        return self.high - math.sqrt((1 - share) * width * fall)
 
 
 Guess = float | LogNormal | Triangular
@@ -237,6 +260,76 @@ class Assumptions:
             value = getattr(self, name)
             for one in value.bounds if isinstance(value, LogNormal | Triangular) else (value,):
                 checks.number(name, one, low, high)
+
+
+def assume(
+    *,
+    users: float = 1e6,
+    requests_per_user: float = 10.0,
+    peak_factor: float = 3.0,
+    request_kb: float = 1.0,
+    response_kb: float = 10.0,
+    mb_per_user: float = 1.0,
+    copies: float = 3.0,
+    growth_percent: float = 20.0,
+    years: float = 5.0,
+    uncertainty: float = 1.0,
+    system: str = "SI",
+) -> Assumptions:
+    """Make assumptions of numbers as people say them; the names are those of the capacity calculator's controls.
+
+    Parameters
+    ----------
+    users, requests_per_user, peak_factor, copies, years
+        As in :class:`Assumptions`.
+    request_kb, response_kb, mb_per_user : float
+        Sizes in kB and MB, or with `system` ``"IEC"`` in KiB and MiB.
+    growth_percent : float
+        A year.
+    uncertainty : float
+        From 1 to 1,000. What nobody knows (users, requests, peak, sizes, growth) lies within this factor of the
+        number given, eight times in ten. Copies and years are decisions, and stay.
+    system : str
+        ``"SI"`` or ``"IEC"``.
+
+    Returns
+    -------
+    Assumptions
+        What is not named here, such as the size of a log line, is as the guide has it.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is outside its range.
+    """
+    checks.option("system", system, SYSTEMS)
+    factor = checks.number("uncertainty", uncertainty, 1, 1000)
+    kilo, mega = ("KiB", "MiB") if system == "IEC" else ("kB", "MB")
+
+    def size(name: str, value: float, unit: str) -> float:
+        return checks.number(name, value, 0, 1e9) * UNITS[unit]
+
+    known = {
+        "users": users,
+        "requests_per_user": requests_per_user,
+        "peak_factor": peak_factor,
+        "request_bytes": size("request_kb", request_kb, kilo),
+        "response_bytes": size("response_kb", response_kb, kilo),
+        "bytes_per_user": size("mb_per_user", mb_per_user, mega),
+        "growth": checks.number("growth_percent", growth_percent, -99, 10_000) / 100,
+    }
+    exact = Assumptions(copies=copies, years=years, **known)
+    guesses = {name: _guess(name, value, factor) for name, value in known.items()}
+    return replace(exact, **guesses)
+
+
+def _guess(name: str, value: float, factor: float) -> Guess:
+    """Return a guess with its median at `value`, as wide as the allowed range lets it be."""
+    low, high = RANGES[name]
+    if value <= 0:
+        return value
+    factor = min(factor, value / low if low > 0 else math.inf, high / value)
+    return LogNormal(value / factor, value * factor) if factor > 1 else value
 
 
 # --- estimates ----------------------------------------------------------------------------------------------
@@ -449,6 +542,89 @@ def estimate(assumptions: Assumptions, *, samples: int = 20_000, seed: int = 1) 
         p10, p50, p90 = np.percentile(values[key], (10, 50, 90), method="inverted_cdf").tolist()
         quantities.append(Quantity(key, label, unit, p10, p50, p90, formula))
     return Estimate(assumptions, tuple(quantities))
+
+
+# Label and unit of each assumption.
+_ASSUMED: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "users": ("daily active users", "users"),
+        "requests_per_user": ("requests of a user", "requests/day"),
+        "peak_factor": ("peak over mean", ""),
+        "reads_per_write": ("reads for each write", ""),
+        "request_bytes": ("size of a request", "B"),
+        "response_bytes": ("size of a response", "B"),
+        "overhead": ("overhead on the payload", ""),
+        "bytes_per_user": ("stored for a user", "B"),
+        "copies": ("copies", ""),
+        "growth": ("growth", "a year"),
+        "years": ("planned for", "years"),
+        "log_bytes": ("log of a request", "B"),
+        "retention_days": ("logs are kept", "days"),
+        "server_rps": ("a server can do", "requests/s"),
+        "utilisation": ("a server may be busy", ""),
+        "spare_servers": ("spare servers", "servers"),
+    }
+)
+
+
+def table(assumptions: Assumptions | None = None, *, system: str = "SI", **numbers: float) -> pd.DataFrame:
+    """Write an estimate as a data frame that explains itself: what is assumed, then what follows.
+
+    Parameters
+    ----------
+    assumptions : Assumptions, optional
+        Those of :func:`assume` with `numbers` if left out: ``table(users=2e6, years=3)``.
+    system : str
+        ``"SI"`` or ``"IEC"``.
+    **numbers : float
+        Any of :func:`assume`. ``table(**calculator.parameters)`` is the table of a capacity calculator as it stands.
+
+    Returns
+    -------
+    DataFrame
+        Columns name, quantity, estimate, P10, P50, P90, unit and formula; one row for each assumption and each
+        quantity. The estimate takes every guess at its median; the formulas are written in the names.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is outside its range or unknown, or assumptions come twice.
+    """
+    import pandas as pd
+
+    known = tuple(name for name in inspect.signature(assume).parameters if name != "system")
+    for name in numbers:
+        checks.option("name of a number", name, known)
+    if assumptions is None:
+        assumptions = assume(system=system, **numbers)
+    elif numbers:
+        raise ValueError(
+            f"{next(iter(numbers))}: must not be given beside assumptions, which have it already"
+        )
+    rows, middles = [], {}
+    for name, (label, unit) in _ASSUMED.items():
+        given = getattr(assumptions, name)
+        guessed = isinstance(given, LogNormal | Triangular)
+        values = [given.quantile(share) if guessed else float(given) for share in (0.5, 0.1, 0.5, 0.9)]
+        # Not 999.999… kB for 1 MB, for want of the last bit.
+        middles[name] = values[0] = float(f"{values[0]:.12g}")
+        rows.append(_row(name, label, values, unit, "assumed", system))
+    middle = estimate(Assumptions(**middles))
+    for one in estimate(assumptions).quantities:
+        values = [middle[one.key].p50, one.p10, one.p50, one.p90]
+        rows.append(_row(one.key, one.label, values, one.unit, one.formula, system))
+    return pd.DataFrame(rows)
+
+
+def _row(
+    name: str, label: str, values: list[float], unit: str, formula: str, system: str
+) -> dict[str, str | float]:
+    """Row of the table, in the unit in which its estimate reads well."""
+    size = abs(values[0])
+    shown, prefixed = scaled(size, unit, system)
+    factor = shown / size if size else 1.0
+    columns = zip(("estimate", "P10", "P50", "P90"), (value * factor for value in values), strict=True)
+    return {"name": name, "quantity": label, **dict(columns), "unit": prefixed, "formula": formula}
 
 
 @dataclass(frozen=True)

@@ -77,13 +77,13 @@ def read_capacity(
     return ReadCapacity((count + primary_reads) * left, (count + 1) * capacity, left, writes <= capacity)
 
 
-def replicated_throughput(nodes: ArrayLike, node_capacity: float, write_share: float) -> Floats:
+def replicated_throughput(readers: ArrayLike, node_capacity: float, write_share: float) -> Floats:
     """Find the reads and writes per second that nodes can serve if a fixed share of them are writes.
 
     Parameters
     ----------
-    nodes : array_like of float
-        The primary and its replicas, each number from 1 to 10⁹; all serve reads.
+    readers : array_like of float
+        n, nodes that serve reads, each number from 1 to 10⁹; the primary counts if it does.
     node_capacity : float
         Operations a second of each, above 0 to 10⁹.
     write_share : float
@@ -99,10 +99,10 @@ def replicated_throughput(nodes: ArrayLike, node_capacity: float, write_share: f
     ValueError
         If a parameter is outside its range.
     """
-    numbers = np.asarray(nodes, np.float64)
-    checks.integer("number of values in nodes", numbers.size, 1, MAX_TIMES)
+    numbers = np.asarray(readers, np.float64)
+    checks.integer("number of values in readers", numbers.size, 1, MAX_TIMES)
     for extreme in (numbers.min(), numbers.max()):
-        checks.number("nodes", float(extreme), 1, MAX_RATE)
+        checks.number("readers", float(extreme), 1, MAX_RATE)
     capacity = checks.number("node_capacity", node_capacity, 0, MAX_RATE, open_low=True)
     share = checks.number("write_share", write_share, 0, 1)
     return np.asarray(capacity * numbers / (1 + share * (numbers - 1)))

@@ -352,7 +352,6 @@ class WriteAheadLog:
         self._disk.replace(part, CHECKPOINT)
         self._disk.delete(self._log)
         self._log = _log_name(self.sequence)
-        self._disk.delete(self._log)
         self._saved = self.sequence
 
 

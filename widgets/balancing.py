@@ -13,7 +13,7 @@ import numpy as np
 from course import balancing as model
 from course import queueing
 from widgets.controls import choice, log_slider, seed, slider, timeline
-from widgets.explorable import choose, estimate, explorable
+from widgets.explorable import Progress, choose, estimate, explorable
 from widgets.plot import (
     Axis,
     Mark,
@@ -70,9 +70,15 @@ def _speeds(servers: int, ratio: float) -> np.ndarray:
     return np.asarray(speeds * _MEAN_SPEED / speeds.mean())
 
 
-@lru_cache(maxsize=256)
 def _figures(
-    policy: str, utilisation: float, servers: int, ratio: float, service: str, requests: int, seed: int
+    policy: str,
+    utilisation: float,
+    servers: int,
+    ratio: float,
+    service: str,
+    requests: int,
+    seed: int,
+    progress: Progress,
 ) -> _Figures:
     run = model.simulate(
         policy,
@@ -83,6 +89,7 @@ def _figures(
         seed=seed,
         service=service,
         tail=_TAIL,
+        progress=progress,
     )
     p50, p99 = run.percentile_s([50, 99]).tolist()
     return _Figures(1000 * run.mean_response_s, 1000 * p50, 1000 * p99, tuple(run.share.tolist()))
@@ -115,6 +122,11 @@ def _time(milliseconds: float) -> str:
     return quantity(milliseconds, "ms") if milliseconds < 10_000 else quantity(milliseconds / 1000, "s")
 
 
+def _part(progress: Progress, done: int, runs: int) -> Progress:
+    """Return what one of several runs is given to say how far it is."""
+    return lambda share: progress((done + share) / runs)
+
+
 def _ticks(values: list[tuple[float, float]], name: str) -> Trace:
     """Return a short upright stroke at each (x, row)."""
     x = [value for at, _ in values for value in (at, at, math.nan)]
@@ -138,13 +150,21 @@ def _ticks(values: list[tuple[float, float]], name: str) -> Trace:
     seed=seed(),
 )
 def arena(
-    utilisation: float, servers: int, speed_ratio: float, service: str, requests: int, seed: int
+    utilisation: float,
+    servers: int,
+    speed_ratio: float,
+    service: str,
+    requests: int,
+    seed: int,
+    *,
+    progress: Progress,
 ) -> View:
     """Draw mean, median and P99 of nine policies on the same requests, and how busy each keeps every server."""
     speeds = _speeds(servers, speed_ratio)
+    setting = (utilisation, servers, speed_ratio, service, requests, seed)
     figures = {
-        name: _figures(policy, utilisation, servers, speed_ratio, service, requests, seed)
-        for name, policy in _ARENA.items()
+        name: _figures(policy, *setting, _part(progress, done, len(_ARENA)))
+        for done, (name, policy) in enumerate(_ARENA.items())
     }
     names = list(_ARENA)
     known = [(time, names.index("random")) for time in _split_closed_form(utilisation, speeds, service)]

@@ -73,6 +73,7 @@ function isDark() {
 }
 
 function shown(value) {
+  if (typeof value === "boolean") return value ? "on" : "off";
   if (typeof value !== "number") return String(value);
   if (Number.isInteger(value)) return value.toLocaleString("en-US");
   const text = Number(value.toPrecision(4));
@@ -314,28 +315,44 @@ function remember(name, value) {
 
 // One explorable --------------------------------------------------------------------------------------------
 
+// After so long (ms) a page says that it is computing.
+const PATIENCE = 300;
+
 function render({ model, el }, plotlyReady) {
   const spec = model.get("spec");
   const unique = `sdw-${model.model_id ?? Math.random().toString(36).slice(2)}-${Math.random().toString(36).slice(2, 6)}`;
   const state = { traces: [], layout: {}, sequence: -1, parameters: {}, pinned: null };
   let plotly = null, dead = false, waiters = [];
 
-  // What is sent: one request at a time, then the newest setting.
-  let underWay = null, next = null, requests = 0, busy = 0, silence = 0;
+  // What is sent: one request at a time, then the newest setting. `sent` holds the changes no picture shows yet.
+  // What can be stopped has PATIENCE to finish before a newer setting takes its place: quick ones all are seen.
+  // Replies go to every view of a widget: a number of its own tells whose request it was.
+  let underWay = null, next = null, sent = {}, late = false, timer = 0, silence = 0;
+  let requests = Math.floor(Math.random() * 2 ** 40);
   function set(change) {
-    next = { ...(next ?? {}), ...change };
-    if (underWay === null) send();
+    next = { ...next, ...change };
+    if (underWay === null || late) send();
   }
   function send() {
     if (next === null) return;
-    underWay = ++requests;
-    const parameters = next;
+    sent = { ...sent, ...next };
     next = null;
-    clearTimeout(busy);
+    underWay = ++requests;
+    late = false;
+    stopped(false);
     plot.setAttribute("aria-busy", "true");
-    busy = setTimeout(() => root.classList.add("sdw-busy"), 300);
+    if (!running.hidden) progress(0);
+    clearTimeout(timer);
+    timer = setTimeout(takesLong, PATIENCE);
     listen();
-    model.send({ kind: "set", request: underWay, parameters });
+    model.send({ kind: "set", request: underWay, parameters: sent });
+  }
+  function takesLong() {
+    root.classList.add("sdw-busy");
+    if (!spec.reports) return;
+    late = true;
+    progress(0);
+    if (next !== null) send();
   }
   // A kernel that computes may take its time; one that is gone or started anew never answers: say so.
   function listen() {
@@ -344,21 +361,55 @@ function render({ model, el }, plotlyReady) {
       if (model.widget_manager?.kernel?.status === "busy") return listen();
       idle();
       next = null;
+      sent = {};
       error.textContent = "The kernel does not answer: it has ended or was started anew. Choose Run, then Run All Cells.";
       error.hidden = false;
     }, 5000);
   }
   function answered(request) {
-    if (request !== underWay) return;
+    if (underWay !== null && request !== underWay) return;
+    sent = {};
     idle();
     send();
   }
   function idle() {
     underWay = null;
-    clearTimeout(busy);
+    late = false;
+    clearTimeout(timer);
     clearTimeout(silence);
     plot.removeAttribute("aria-busy");
     root.classList.remove("sdw-busy");
+    progress(null);
+    stopped(false);
+  }
+  // Shows the share that is done; null for nothing under way.
+  function progress(share) {
+    if (share === null && stop.contains(document.activeElement)) root.querySelector(".sdw-control :is(input, select)").focus();
+    running.hidden = share === null;
+    const percent = Math.floor(100 * (share ?? 0));
+    bar.setAttribute("aria-valuenow", percent);
+    bar.setAttribute("aria-valuetext", `computing ${percent} %`);
+    bar.firstChild.style.width = `${percent}%`;
+    percentage.textContent = `computing ${percent} %`;
+  }
+  function halt() {
+    // What waits to be sent is not computed either; the next change takes it along.
+    sent = { ...sent, ...next };
+    next = null;
+    model.send({ kind: "stop", request: underWay });
+  }
+  // Says that the controls are ahead of the picture, and which.
+  function stopped(yes) {
+    const ahead = yes ? spec.controls.filter(({ name }) => name in sent && sent[name] !== state.parameters[name]) : [];
+    for (const control of spec.controls) {
+      controls[control.name].node.classList.toggle("sdw-ahead", ahead.includes(control));
+    }
+    // What was typed stands in its field only.
+    for (const { name } of ahead) controls[name].write(sent[name]);
+    root.classList.toggle("sdw-stopped", yes);
+    const there = ahead.map(({ name, label, unit }) => `${label} ${unitText(state.parameters[name], unit)}`);
+    halted.textContent = yes
+      ? `Stopped: the picture shows the last setting that was computed${there.length ? `, ${there.join(", ")}` : ""}.` : "";
   }
 
   const drawn = () => new Promise((resolve) => waiters.push(resolve));
@@ -367,6 +418,13 @@ function render({ model, el }, plotlyReady) {
     CONTROLS[control.kind](control, `${unique}-${index}`, (value) => set({ [control.name]: value }), drawn),
   ]));
   const plot = make("div", { class: "sdw-plot", role: "img" });
+  const bar = make("div", { class: "sdw-bar", role: "progressbar", "aria-label": "Computing", "aria-valuemin": 0, "aria-valuemax": 100 },
+    make("div", {}));
+  const percentage = make("span", {});
+  const stop = make("button", { type: "button", title: "Stop computing; the last picture stays", on: { click: halt } }, "Stop");
+  const running = make("div", { class: "sdw-row", hidden: true }, bar, percentage, stop);
+  const halted = make("p", { role: "status" });
+  const run = spec.reports ? make("div", { class: "sdw-run" }, running, halted) : null;
   const sentence = make("p", { class: "sdw-sentence", "aria-live": "polite" });
   const error = make("p", { class: "sdw-error", role: "alert", hidden: true });
   const outcome = make("p", { class: "sdw-outcome", role: "status" });
@@ -401,7 +459,7 @@ function render({ model, el }, plotlyReady) {
   const body = make("div", { class: "sdw-body", hidden: true },
     make("div", { class: "sdw-controls", role: "group", "aria-label": "Controls" },
       ...spec.controls.map((control) => controls[control.name].node)),
-    outcome, plot, sentence, pinned, tools,
+    outcome, run, plot, sentence, pinned, tools,
     make("details", {}, make("summary", {}, "In words"), description,
       spec.leaves_out ? make("p", {}, make("b", {}, "What this leaves out: "), spec.leaves_out) : null));
   const ask = questionBlock(spec, (value) => {
@@ -447,6 +505,17 @@ function render({ model, el }, plotlyReady) {
   }
 
   function apply(message, buffers) {
+    if (message.kind === "progress" || message.kind === "stopped") {
+      if (message.request !== underWay) return;
+      if (message.kind === "stopped") {
+        idle();
+        stopped(true);
+      } else {
+        listen();
+        progress(message.share);
+      }
+      return;
+    }
     if (message.error) {
       error.textContent = message.error;
       error.hidden = false;
@@ -503,7 +572,7 @@ function render({ model, el }, plotlyReady) {
   sizes.observe(plot);
   return () => {
     dead = true;
-    clearTimeout(busy);
+    clearTimeout(timer);
     clearTimeout(silence);
     themes.disconnect();
     sizes.disconnect();

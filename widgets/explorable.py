@@ -12,16 +12,30 @@
 
 The function computes (by calling ``course``) and returns a :class:`widgets.plot.View`; it knows nothing of
 browsers.  Called by a reader, the explorable gives a widget; ``.view(...)`` gives the picture without one.
+
+A function that may take longer than a third of a second asks for ``progress`` as well, and tells it the share
+that is done:
+
+.. code-block:: python
+
+    def replayed(customers: int, *, progress: Progress) -> View:
+        run = queueing.simulate(9, 10, customers=customers, progress=progress)
+
+The page then computes it in the background, shows the share, and can stop it.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
+import inspect
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import anywidget
@@ -41,6 +55,13 @@ FIGURE_TYPE = "application/vnd.system-design-workbook.figure+json"
 WIDGET_TYPE = "application/vnd.jupyter.widget-view+json"
 #: Key under which an output's metadata names the picture it shows.
 METADATA = "workbook"
+
+#: What a function is given to say how far it is: the share that is done, from 0 to 1.
+Progress = Callable[[float], None]
+#: Seconds until a page shows how far a computation is, and between two messages about it.
+PROGRESS_AFTER, PROGRESS_EVERY = 0.3, 0.1
+#: Held by the one computation of this kernel that runs in the background.
+_COMPUTING = threading.Lock()
 
 #: Every explorable that has been declared, by its name ``module.function``.
 registry: dict[str, Explorable] = {}
@@ -92,6 +113,8 @@ class Explorable:
         What the reader predicts first.
     leaves_out : str
         What the model behind it leaves out; one line.
+    reports : bool
+        Whether the function says how far it is, and so may be stopped.
     """
 
     def __init__(
@@ -104,11 +127,14 @@ class Explorable:
     ) -> None:
         if not controls:
             raise ValueError(f"{function.__name__}: an explorable needs at least one control")
+        if "progress" in controls:
+            raise ValueError(f"{function.__name__}: progress is what a function reports, and no control")
         self.function = function
         self.name = f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
         self.title = title
         self.question = question
         self.leaves_out = leaves_out
+        self.reports = "progress" in inspect.signature(function).parameters
         self.controls = {key: replace(control, name=key) for key, control in controls.items()}
         self.__doc__ = function.__doc__
         self.__name__ = function.__name__
@@ -141,12 +167,21 @@ class Explorable:
         ValueError
             If a parameter is not allowed, or the model refuses their combination.
         """
-        return self.function(**self.validate(parameters))
+        return self.compute(self.validate(parameters))
 
-    @cached_property
-    def answer(self) -> float | str:
-        """The answer to the question: the view's, at the default parameters."""
-        answer = self.view().answer
+    def compute(self, parameters: Mapping[str, Value], progress: Progress = lambda _share: None) -> View:
+        """Return the view of parameters that are valid, telling `progress` how far it is if it says so."""
+        return self.function(**parameters, **({"progress": progress} if self.reports else {}))
+
+    def answer(self, view: View) -> float | str:
+        """Return the answer to the question, which `view`, that of the default parameters, holds.
+
+        Raises
+        ------
+        ValueError
+            If it is no answer to the question.
+        """
+        answer = view.answer
         if isinstance(answer, str):
             if answer not in self.question.options:
                 raise ValueError(f"{self.name}: the answer {answer!r} is none of {self.question.options}")
@@ -159,8 +194,15 @@ class Explorable:
         """Return the widget; it draws itself where a cell ends with it."""
         return ExplorableWidget(self, parameters)
 
-    def spec(self) -> dict[str, Any]:
-        """Return what the browser needs to know of the declaration (JSON)."""
+    def spec(self, view: View) -> dict[str, Any]:
+        """Return what the browser needs to know of the declaration (JSON).
+
+        Parameters
+        ----------
+        view : View
+            The view of the default parameters.
+        """
+        answer = self.answer(view)
         return {
             "name": self.name,
             "title": self.title,
@@ -168,12 +210,11 @@ class Explorable:
                 "text": self.question.text,
                 "unit": self.question.unit,
                 "options": list(self.question.options),
-                "answer": self.answer,
-                "answer_text": self.answer
-                if isinstance(self.answer, str)
-                else quantity(self.answer, self.question.unit),
+                "answer": answer,
+                "answer_text": answer if isinstance(answer, str) else quantity(answer, self.question.unit),
             },
             "leaves_out": self.leaves_out,
+            "reports": self.reports,
             "controls": [control.spec() for control in self.controls.values()],
             "light": LIGHT,
             "dark": DARK,
@@ -213,12 +254,53 @@ def explorable(
     return declare
 
 
+@dataclass(frozen=True)
+class _Drawn:
+    """A setting and what is shown for it."""
+
+    parameters: dict[str, Value]
+    view: View
+    figure: Figure
+    description: str
+
+
+@dataclass(frozen=True)
+class _Refused:
+    """Why a setting shows nothing, and the exception if that is a mistake of ours."""
+
+    text: str
+    broken: Exception | None = None
+
+
+class _Stopped(BaseException):
+    """Ends a computation that nobody waits for; no ``except Exception`` is meant to catch it."""
+
+
+class _Run:
+    """A computation in the background, for one request; called with the share that is done."""
+
+    def __init__(self, request: int) -> None:
+        self.request = request
+        self.share = 0.0
+        self.stopped = False
+
+    def __call__(self, share: float) -> None:
+        if self.stopped:
+            raise _Stopped
+        self.share = min(1.0, max(0.0, float(share)))
+
+
 class ExplorableWidget(anywidget.AnyWidget):
     """An explorable on a page.
 
     The browser sends the parameters the reader has set; the kernel answers with one message that holds the
     sentence, the description and those arrays of the picture that have changed.  The browser has at most one
     request under way and then sends the newest setting only, so fast hands leave no backlog.
+
+    A function that reports its progress is computed in a thread, and only there: the loop that has received the
+    request (of the kernel, or of a subshell of it) sends everything, how far it is and the picture at the end,
+    and hears meanwhile that the reader stops it or has moved on.  In a cell, and without a loop, it computes
+    at once like every other.
     """
 
     # The page's library does the work; this finds it, or says how to get it.
@@ -251,14 +333,18 @@ class ExplorableWidget(anywidget.AnyWidget):
         self._declared = declared
         self._sequence = 0
         self._error = ""
+        self._run: _Run | None = None
+        # Cells and the messages of a page may come in on two threads of the kernel.
+        self._lock = threading.RLock()
         self._parameters = declared.defaults
         self._view = declared.view()
+        spec = declared.spec(self._view)
         self._figure = self._view.figure()
         self._description = self._view.description()
         if parameters:
-            self._attempt(parameters)
+            self._keep(self._compute(parameters))
         library()
-        super().__init__(spec=declared.spec(), library=library_key())
+        super().__init__(spec=spec, library=library_key())
         self.on_msg(self._receive)
 
     # What a reader calls -----------------------------------------------------------------------
@@ -280,11 +366,11 @@ class ExplorableWidget(anywidget.AnyWidget):
 
     def set(self, **parameters: object) -> None:
         """Move controls from code; a setting that is not allowed is refused in place, with a sentence."""
-        self._update(parameters, request=None)
+        self._update(parameters)
 
     def reset(self) -> None:
         """Put every control back to its default."""
-        self._update(self._declared.defaults, request=None)
+        self._update(self._declared.defaults)
 
     def scenario(self) -> str:
         """Return the explorable's name and parameters as text, to keep, send and :func:`restore`."""
@@ -292,40 +378,95 @@ class ExplorableWidget(anywidget.AnyWidget):
 
     # The way of one slider ---------------------------------------------------------------------
 
-    def _attempt(self, parameters: Mapping[str, object]) -> Figure | None:
-        """Try a setting; keep the last good picture where it is refused."""
+    def _compute(
+        self, parameters: Mapping[str, object], progress: Progress = lambda _share: None
+    ) -> _Drawn | _Refused:
+        """Return what a setting shows, or why it shows nothing; changes nothing."""
         try:
             merged = self._declared.validate({**self._parameters, **parameters})
-            view = self._declared.function(**merged)
-            figure = view.figure()
-            description = view.description()
+            view = self._declared.compute(merged, progress)
+            return _Drawn(merged, view, view.figure(), view.description())
         except ValueError as refused:
-            self._error = str(refused)
-            return None
+            return _Refused(str(refused))
         except Exception as broken:
-            self._error = (
+            return _Refused(
                 f"This setting cannot be drawn ({type(broken).__name__}: {broken}). "
-                "The last picture stays; please report it with the controls as they stand."
+                "The last picture stays; please report it with the controls as they stand.",
+                broken,
             )
-            if os.environ.get(STRICT) == "1":
-                raise
-            return None
-        self._error = ""
-        previous, self._figure = self._figure, figure
-        self._view, self._description, self._parameters = view, description, merged
-        return previous
 
-    def _update(self, parameters: Mapping[str, object], request: int | None) -> None:
-        started = time.perf_counter()
+    def _keep(self, outcome: _Drawn | _Refused) -> None:
+        """Show it; keep the last good picture where it was refused."""
+        if isinstance(outcome, _Refused):
+            self._error = outcome.text
+            if outcome.broken is not None and os.environ.get(STRICT) == "1":
+                raise outcome.broken
+            return
+        self._error = ""
+        self._view, self._figure = outcome.view, outcome.figure
+        self._description, self._parameters = outcome.description, outcome.parameters
+
+    def _answer(self, outcome: _Drawn | _Refused, request: int | None, started: float) -> None:
+        previous = self._figure
+        self._sequence += 1
         try:
-            previous = self._attempt(parameters)
+            self._keep(outcome)
         finally:
-            self._sequence += 1
             if self._error:
                 self.send({"kind": "refused", **self._caption(request, started)})
-        if previous is not None:
+        if not self._error:
             message, buffers = changes(previous, self._figure)
             self.send({"kind": "draw", **message, **self._caption(request, started)}, buffers)
+
+    def _update(self, parameters: Mapping[str, object], request: int | None = None) -> None:
+        """Compute a setting here and now."""
+        started = time.perf_counter()
+        with self._lock:
+            self._stop()
+            self._answer(self._compute(parameters), request, started)
+
+    def _begin(self, parameters: Mapping[str, object], request: int, loop: asyncio.AbstractEventLoop) -> None:
+        """Compute a setting in a thread, and answer on the loop."""
+        started = time.perf_counter()
+        run = _Run(request)
+
+        def work() -> None:
+            try:
+                with _COMPUTING:
+                    run(0.0)
+                    outcome = self._compute(parameters, run)
+            except _Stopped:
+                return
+            # A page that is gone has closed its loop.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(deliver, outcome, context=context)
+
+        def deliver(outcome: _Drawn | _Refused) -> None:
+            with self._lock:
+                if self._run is run:
+                    self._run = None
+                    self._answer(outcome, request, started)
+
+        def report() -> None:
+            if self._run is run:
+                self.send({"kind": "progress", "request": request, "share": run.share})
+                loop.call_later(PROGRESS_EVERY, report)
+
+        with self._lock:
+            self._stop()
+            self._run = run
+        # What is sent later is a reply to this request as well.
+        context = contextvars.copy_context()
+        loop.call_later(PROGRESS_AFTER, report)
+        # Not one of a pool, which the kernel would wait for when it ends.
+        threading.Thread(target=work, name=f"{self._declared.name}-{request}", daemon=True).start()
+
+    def _stop(self) -> None:
+        """End the computation in the background, if there is one, at the next share it reports."""
+        run, self._run = self._run, None
+        if run is not None:
+            run.stopped = True
+            self.send({"kind": "stopped", **self._caption(run.request, time.perf_counter())})
 
     def _caption(self, request: int | None, started: float) -> dict[str, Any]:
         return {
@@ -340,15 +481,27 @@ class ExplorableWidget(anywidget.AnyWidget):
         }
 
     def _receive(self, _widget: object, content: dict[str, Any], _buffers: object) -> None:
-        if content.get("kind") == "set":
-            self._update(dict(content["parameters"]), int(content["request"]))
-        elif content.get("kind") == "ready" and content.get("sequence") != self._sequence:
-            message, buffers = changes(None, self._figure)
-            self.send({"kind": "draw", **message, **self._caption(None, time.perf_counter())}, buffers)
+        kind = content.get("kind")
+        if kind == "set":
+            parameters, request = dict(content["parameters"]), int(content["request"])
+            loop = _loop() if self._declared.reports else None
+            if loop is None:
+                self._update(parameters, request)
+            else:
+                self._begin(parameters, request, loop)
+            return
+        with self._lock:
+            if kind == "stop":
+                if self._run is not None and self._run.request == content.get("request"):
+                    self._stop()
+            elif kind == "ready" and content.get("sequence") != self._sequence:
+                message, buffers = changes(None, self._figure)
+                self.send({"kind": "draw", **message, **self._caption(None, time.perf_counter())}, buffers)
 
     def _whole(self) -> dict[str, Any]:
-        message, buffers = changes(None, self._figure)
-        return {**message, **self._caption(None, time.perf_counter()), "buffers": buffers}
+        with self._lock:
+            message, buffers = changes(None, self._figure)
+            return {**message, **self._caption(None, time.perf_counter()), "buffers": buffers}
 
     # What is stored in a notebook --------------------------------------------------------------
 
@@ -368,6 +521,14 @@ class ExplorableWidget(anywidget.AnyWidget):
             }
         shown = {"explorable": self._declared.name, "picture": self._view.fingerprint(self._declared.title)}
         return bundle, {METADATA: shown}
+
+
+def _loop() -> asyncio.AbstractEventLoop | None:
+    """Return the loop that is running here, if one is."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def changes(old: Figure | None, new: Figure) -> tuple[dict[str, Any], list[memoryview]]:

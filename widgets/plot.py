@@ -274,11 +274,12 @@ class Mark:
 
 @dataclass(frozen=True)
 class Note:
-    """A text at a point of a panel, in data units."""
+    """A text at a point of a panel, in data units; `anchor` is the side that stands there: left, center, right."""
 
     x: float
     y: float
     text: str
+    anchor: str = "center"
 
 
 @dataclass(frozen=True)
@@ -491,7 +492,13 @@ def _annotate(layout: dict[str, Any], panel: Panel, suffix: str, left: float, wi
             "y": math.log10(note_.y) if panel.y.log else note_.y,
         }
         layout["annotations"].append(
-            {**text, **place, "text": note_.text, "font": {"size": 13, "color": "$ink"}}
+            {
+                **text,
+                **place,
+                "text": note_.text,
+                "font": {"size": 13, "color": "$ink"},
+                "xanchor": note_.anchor,
+            }
         )
     if panel.title:
         place = {

@@ -38,7 +38,6 @@ def read_capacity(replicas: int, node_capacity: int, writes_per_s: int, primary_
         model.read_capacity(int(n), node_capacity, writes_per_s, primary_reads=primary_reads) for n in numbers
     ]
     now = found[replicas]
-    nodes = replicas + 1
     serving = replicas + primary_reads
     done = min(writes_per_s, node_capacity)
     who = f"The primary and {count(replicas, 'replica')}" if replicas else "The primary alone"
@@ -60,18 +59,19 @@ def read_capacity(replicas: int, node_capacity: int, writes_per_s: int, primary_
             else ": nobody writes."
         )
     share = writes_per_s / (writes_per_s + now.reads_per_s) if now.reads_per_s else 1.0
-    all_nodes = np.arange(1, _MOST + 2)
-    each = model.replicated_throughput(all_nodes, node_capacity, share)
+    readers = np.arange(1, _MOST + 2)
+    each = model.replicated_throughput(readers, node_capacity, share)
     top = 1.1 * float(node_capacity) * (_MOST + 1)
+    here = [points([serving], [each[serving - 1]], "now", color=1, size=11)] if serving else []
     right = Panel(
         [
-            line(all_nodes, node_capacity * all_nodes, "capacities added up", color=6, dash="dot"),
-            line(all_nodes, each, "reads and writes", color=2),
-            points([nodes], [each[nodes - 1]], "now", color=1, size=11),
+            line(readers, node_capacity * readers, "capacities added up", color=6, dash="dot"),
+            line(readers, each, "reads and writes", color=2),
+            *here,
         ],
-        Axis("nodes", range=(0, _MOST + 2)),
+        Axis("nodes that serve reads", range=(0, _MOST + 2)),
         Axis("reads + writes", "/s", range=(0, top)),
-        title=f"{percent(share)} of the requests are writes",
+        title=f"If {percent(share)} of the requests write",
         marks=[Mark(node_capacity / share, "limit", vertical=False)]
         if share and node_capacity / share < top
         else [],

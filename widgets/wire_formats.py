@@ -25,6 +25,16 @@ def _curves(payload: str) -> dict[str, list[float]]:
     return found
 
 
+@lru_cache(maxsize=64)
+def _sizes(payload: str, fields: int, items: int) -> list[model.Size]:
+    return model.sizes(model.make_records(items, fields, payload))
+
+
+@lru_cache(maxsize=64)
+def _compressed(payload: str, fields: int, items: int) -> dict[str, int]:
+    return model.compressed(model.make_records(items, fields, payload))
+
+
 @explorable(
     "The same records, three formats",
     predict=estimate(
@@ -35,13 +45,12 @@ def _curves(payload: str) -> dict[str, list[float]]:
     leaves_out="the schema, which Protocol Buffers must ship once to both sides; and time, which the next cell measures.",
     payload=choice(model.PAYLOADS, "numbers", "the fields hold"),
     fields=slider(1, 100, 10, "fields of a record"),
-    items=log_slider(1, 1_000, 200, "records", whole=True),
+    items=log_slider(1, 200, 100, "records", whole=True),
     gzip=toggle(False, "compressed with gzip"),
 )
 def sizes(payload: str, fields: int, items: int, gzip: bool) -> View:
     """Draw the bytes of a record in each format: over the number of fields, and what they are spent on."""
-    records = model.make_records(items, fields, payload)
-    found = model.sizes(records)
+    found = _sizes(payload, fields, items)
     share = {size.format: size.bytes / found[0].bytes for size in found}
     curves = _curves(payload)
     at = np.arange(len(found))
@@ -52,7 +61,7 @@ def sizes(payload: str, fields: int, items: int, gzip: bool) -> View:
     ]
     zipped = ""
     if gzip:
-        small = model.compressed(records)
+        small = _compressed(payload, fields, items)
         parts.append(
             points(at, [small[size.format] / items for size in found], "after gzip", size=14, color=5)
         )

@@ -14,7 +14,7 @@ from widgets.plot import Axis, Mark, Panel, Trace, View, boxes, count, line, per
 _COMMITS = 20
 _ACROSS = 5
 #: Crashes tried for the curves.
-_TRIED = 121
+_TRIED = 81
 
 
 @lru_cache(maxsize=32)
@@ -122,10 +122,13 @@ def _keys(now: model.CrashResult) -> list[Trace]:
 
 def _sentence(now: model.CrashResult, certain: model.CrashResult, at: int) -> str:
     text = f"The power fails after {count(at, 'byte')}, with {count(len(now.acknowledged), 'commit')} acknowledged: "
-    if now.lost:
+    many = len(now.acknowledged) > 1
+    if now.lost and len(now.lost) == len(now.acknowledged):
+        text += "all of them are lost" if many else "it is lost"
+    elif now.lost:
         text += f"{len(now.lost)} of them {'is' if len(now.lost) == 1 else 'are'} lost"
     elif now.acknowledged:
-        text += "all of them are there"
+        text += "all of them are there" if many else "it is there"
         text += ", by luck" if certain.lost else ""
     else:
         text += "nothing was promised, and nothing is owed"

@@ -2,9 +2,11 @@
 
 Every server is one FIFO queue, so the end of a request is known when it arrives, and the ends at one server come
 in the order of the arrivals.  Nothing needs an event heap: policies that know nothing of the servers
-choose all servers first (:func:`choose`), then :func:`serve` goes through the queues; for the others
-:func:`serve_informed` keeps a linked list of unfinished requests a server and takes off what has ended only when a
-policy looks.
+choose all servers first (:func:`choose`), then :func:`serve` goes through the queues; for the others the loops of
+:data:`INFORMED` keep a linked list of unfinished requests a server and take off what has ended only when a policy looks.
+
+Every loop goes through the requests from `begin` to `end` and keeps in arrays what it needs for the next slice, so a run
+can be cut in slices, to be watched and stopped, without changing it.
 
 Each policy is here a second time as a small class in plain Python, over a heap of departures (:func:`replay`).
 """
@@ -42,6 +44,9 @@ _BELOW_COUNT = _ONE - 1
 _SERVER = (1 << _REQUEST) - 1
 MAX_SERVERS = 1 << _REQUEST
 MAX_REQUESTS = 10_000_000
+
+# A run that is watched reports this often.
+SLICES = 32
 
 _HALF = np.uint64(32)
 _LOW = np.uint64(0xFFFFFFFF)
@@ -99,6 +104,16 @@ class Knowledge(NamedTuple):
     error_counts: float
     window: float
     memory_slots: float
+
+
+def new_traffic(arrive: Floats, work: Floats, pick: Words, balancer: Servers, home: Ints) -> Traffic:
+    """Return what arrives as read-only views: to a compiler, arrays that may be written to are of another type."""
+    views: list[Any] = []
+    for array in (arrive, work, pick, balancer, home):
+        view = np.ascontiguousarray(array).view()
+        view.flags.writeable = False
+        views.append(view)
+    return Traffic(*views)
 
 
 def new_journal(requests: int) -> Journal:
@@ -161,7 +176,7 @@ def no_rotation() -> Rotation:
 
 
 def _traffic_example() -> Traffic:
-    return Traffic(
+    return new_traffic(
         np.arange(3.0),
         np.ones(3),
         np.arange(3, dtype=np.uint64),
@@ -170,9 +185,29 @@ def _traffic_example() -> Traffic:
     )
 
 
+class Turns(NamedTuple):
+    """What :func:`choose` remembers: who is in rotation, the next change of that, and where each balancer stands."""
+
+    up: Flags
+    event: Ints
+    turn: Ints
+    current: Floats
+
+
+def new_turns(servers: int, balancers: int) -> Turns:
+    """Return the state in which nothing has been chosen yet."""
+    return Turns(
+        np.ones(servers, np.bool_),
+        np.zeros(1, np.int64),
+        np.zeros(balancers, np.int64),
+        np.zeros((balancers, servers)),
+    )
+
+
 def _choose_example() -> tuple[Any, ...]:
     owners = np.arange(2, dtype=np.int32)
-    return (RING, _traffic_example(), np.ones(2), 1, owners, no_rotation(), np.empty(3, np.int32))
+    places = np.empty(3, np.int32)
+    return (RING, _traffic_example(), np.ones(2), owners, no_rotation(), places, new_turns(2, 1), 0, 3)
 
 
 @inlined
@@ -212,25 +247,25 @@ def choose(
     policy: int,
     traffic: Traffic,
     weights: Floats,
-    balancers: int,
     owners: Servers,
     rotation: Rotation,
     server: Servers,
+    turns: Turns,
+    begin: int,
+    end: int,
 ) -> None:
     """Fill `server` by a policy that does not look at the servers."""
     arrive, pick, balancer, home = traffic.arrive, traffic.pick, traffic.balancer, traffic.home
+    up, turn, current = turns.up, turns.turn, turns.current
     n = weights.size
-    up = np.ones(n, np.bool_)
-    alive = np.arange(n).astype(np.int32)
-    listed = np.ones(n, np.bool_)
-    count = n
-    total = weights.sum()
-    sums = np.cumsum(weights)
-    turn = np.zeros(balancers, np.int64)
-    current = np.zeros((balancers, n))
-    event = 0
-    for j in range(arrive.size):
-        if event < rotation.time.size and rotation.time[event] <= arrive[j]:
+    alive = np.empty(n, np.int32)
+    listed = np.empty(n, np.bool_)
+    sums = np.empty(n)
+    count = 0
+    total = 0.0
+    event = turns.event[0]
+    for j in range(max(begin, 0), end):
+        if count == 0 or (event < rotation.time.size and rotation.time[event] <= arrive[j]):
             while event < rotation.time.size and rotation.time[event] <= arrive[j]:
                 up[rotation.server[event]] = rotation.up[event]
                 event += 1
@@ -268,6 +303,7 @@ def choose(
             if policy == SMOOTH_WEIGHTED:
                 mine[best] -= total
             server[j] = best
+    turns.event[0] = event
 
 
 def _serve_example() -> tuple[Any, ...]:
@@ -276,17 +312,26 @@ def _serve_example() -> tuple[Any, ...]:
         np.ones(2),
         no_faults(2),
         new_journal(3)._replace(server=np.zeros(3, np.int32)),
+        *(np.zeros(2), 0, 3),
     )
 
 
 @kernel(_serve_example)
-def serve(traffic: Traffic, speeds: Floats, faults: Faults, journal: Journal) -> None:
+def serve(
+    traffic: Traffic,
+    speeds: Floats,
+    faults: Faults,
+    journal: Journal,
+    idle_from: Floats,
+    begin: int,
+    end: int,
+) -> None:
     """Send every request through the queue of the server that was chosen for it."""
     arrive, work = traffic.arrive, traffic.work
     server, begins, ends = journal.server, journal.start, journal.finish
-    free = np.zeros(speeds.size)
+    free = idle_from.copy()  # nothing else points into it, which the compiler makes use of
     if faults.kind.size == 0:
-        for j in range(arrive.size):
+        for j in range(max(begin, 0), end):
             i = server[j]
             start = max(arrive[j], free[i])
             finish = start + work[j] / speeds[i]
@@ -294,7 +339,7 @@ def serve(traffic: Traffic, speeds: Floats, faults: Faults, journal: Journal) ->
             begins[j] = start
             ends[j] = finish
     else:
-        for j in range(arrive.size):
+        for j in range(max(begin, 0), end):
             i = server[j]
             start, finish, failed = _service(
                 arrive[j], free[i], work[j], speeds[i], faults.first[i], faults.first[i + 1], faults
@@ -303,17 +348,70 @@ def serve(traffic: Traffic, speeds: Floats, faults: Faults, journal: Journal) ->
             begins[j] = start
             ends[j] = finish
             journal.failed[j] = failed
+    for i in range(free.size):
+        idle_from[i] = free[i]
 
 
 # --- policies that look at the servers ----------------------------------------------------------------------
 
 
-def _informed_example() -> tuple[Any, ...]:
+class Views(NamedTuple):
+    """What the loops of :data:`INFORMED` remember of each server.
+
+    ``ledger`` and ``seen`` have one number a server and balancer: as it is, and as it was at the last refresh.  The
+    number holds open connections, the request for which the server was last chosen, and the server itself, from the
+    highest bits down; the least number is then the server to choose.  ``response`` and ``seen_response`` (s, below 0 if not
+    measured yet) likewise.  Unfinished requests of a server are a linked list: ``oldest``, ``newest``, ``following``;
+    ``due`` is when the oldest one ends.
+    """
+
+    ledger: Ints
+    seen: Ints
+    response: Floats
+    seen_response: Floats
+    score: Floats
+    busy_share: Floats
+    since: Floats
+    free: Floats
+    oldest: Ints
+    newest: Ints
+    due: Floats
+    following: Ints
+    up: Flags
+    event: Ints
+    refreshed: Floats
+
+
+def new_views(servers: int, rows: int, requests: int, refresh: float) -> Views:
+    """Return the state in which nobody has come; `rows` is the number of balancers that see different things."""
+    ledger = np.tile(np.arange(servers), (rows, 1))
+    response = np.full((rows, servers), -1.0)
+    zeros = np.zeros((4, servers))
+    return Views(
+        ledger,
+        ledger.copy() if refresh > 0 else ledger,
+        response,
+        response.copy() if refresh > 0 else response,
+        score=zeros[0],
+        busy_share=zeros[1],
+        since=zeros[2],
+        free=zeros[3],
+        oldest=np.zeros(servers, np.int64),
+        newest=np.zeros(servers, np.int64),
+        due=np.full(servers, math.inf),
+        following=np.empty(requests, np.int64),
+        up=np.ones(servers, np.bool_),
+        event=np.zeros(1, np.int64),
+        refreshed=np.full(1, -1.0),
+    )
+
+
+def _informed_example(policy: int) -> tuple[Any, ...]:
     knowledge = Knowledge(0.0, 1.25, 0.2, 0.0, -1.0, 1.0, 16.0)
     owners = np.arange(2, dtype=np.int32)
     return (
-        *(LEAST_CONNECTIONS, _traffic_example(), np.ones(2), 1, owners),
-        *(knowledge, no_faults(2), no_rotation(), new_journal(3)),
+        *(policy, _traffic_example(), np.ones(2), owners, knowledge, no_faults(2), no_rotation()),
+        *(new_journal(3), new_views(2, 1, 3, 0.0), 0, 3),
     )
 
 
@@ -344,167 +442,187 @@ def _least(score: Floats, ledger: Ints, alive: Servers, in_rotation: int) -> int
     return best
 
 
-@kernel(_informed_example)
-def serve_informed(
-    policy: int,
-    traffic: Traffic,
-    speeds: Floats,
-    balancers: int,
-    owners: Servers,
-    knowledge: Knowledge,
-    faults: Faults,
-    rotation: Rotation,
-    journal: Journal,
-) -> None:
-    """Choose a server for each request by what its balancer sees, and send it through that queue.
+def _informed(name: str, sampled: bool, weighed: bool) -> Callable[..., None]:
+    """Compile the loop for some of the policies only: a third of the machine code loads in a third of the time."""
 
-    What a balancer knows of a server is one number in its ledger: open connections, the request for which it was
-    last chosen, and the server itself, from the highest bits down.  The least number is then the server to choose.
-    """
-    arrive, pick = traffic.arrive, traffic.pick
-    balancer, work = traffic.balancer, traffic.work
-    server, begins, ends, failures = journal.server, journal.start, journal.finish, journal.failed
-    refresh = knowledge.refresh
-    n = speeds.size
-    # Only what the servers report themselves is the same for every balancer.
-    shared = policy in (SHORTEST_QUEUE, RESOURCES)
-    measures = policy in (RESPONSE_TIME, RESPONSE_TIME_CONNECTIONS)
-    rows = 1 if shared else balancers
-    ledger = np.empty((rows, n), np.int64)
-    for row in range(rows):
-        for i in range(n):
-            ledger[row, i] = i
-    response = np.full((rows, n), -1.0)  # below 0: not measured yet, so it is tried first
-    seen = ledger.copy() if refresh > 0.0 else ledger
-    seen_response = response.copy() if refresh > 0.0 else response
-    score = np.zeros(n)
-    busy_share = np.zeros(n)
-    since = np.zeros(n)
-    free = np.zeros(n)
-    # Unfinished requests of each server, a linked list from the oldest on; `due` is when that one ends.
-    oldest = np.zeros(n, np.int64)
-    newest = np.zeros(n, np.int64)
-    due = np.full(n, math.inf)
-    following = np.empty(arrive.size, np.int64)
-    refreshed = -1.0
-    reliable = faults.kind.size == 0
+    def loop(
+        policy: int,
+        traffic: Traffic,
+        speeds: Floats,
+        owners: Servers,
+        knowledge: Knowledge,
+        faults: Faults,
+        rotation: Rotation,
+        journal: Journal,
+        views: Views,
+        begin: int,
+        end: int,
+    ) -> None:
+        """Choose a server for each request by what its balancer sees, and send it through that queue."""
+        arrive, pick = traffic.arrive, traffic.pick
+        balancer, work = traffic.balancer, traffic.work
+        server, begins, ends, failures = journal.server, journal.start, journal.finish, journal.failed
+        ledger, seen, response, seen_response = views.ledger, views.seen, views.response, views.seen_response
+        score, busy_share, since, free = views.score, views.busy_share, views.since, views.free
+        oldest, newest, due, following = views.oldest, views.newest, views.due, views.following
+        refresh = knowledge.refresh
+        n = speeds.size
+        # Only what the servers report themselves is the same for every balancer.
+        shared = policy in (SHORTEST_QUEUE, RESOURCES)
+        measures = policy in (RESPONSE_TIME, RESPONSE_TIME_CONNECTIONS)
+        refreshed = views.refreshed[0]
+        reliable = faults.kind.size == 0
+        up = views.up
+        alive = np.empty(n, np.int32)
+        listed = np.empty(n, np.bool_)
+        in_rotation = 0
+        event = views.event[0]
 
-    up = np.ones(n, np.bool_)
-    alive = np.arange(n).astype(np.int32)
-    listed = np.ones(n, np.bool_)
-    in_rotation = n
-    event = 0
+        for j in range(max(begin, 0), end):
+            now = arrive[j]
+            row = 0 if shared else balancer[j]
+            if in_rotation == 0 or (event < rotation.time.size and rotation.time[event] <= now):
+                while event < rotation.time.size and rotation.time[event] <= now:
+                    up[rotation.server[event]] = rotation.up[event]
+                    event += 1
+                in_rotation = _in_rotation(up, alive)
+                if sampled:
+                    for i in range(n):
+                        listed[i] = False
+                    for k in range(in_rotation):
+                        listed[alive[k]] = True
 
-    for j in range(arrive.size):
-        now = arrive[j]
-        row = 0 if shared else balancer[j]
-        if event < rotation.time.size and rotation.time[event] <= now:
-            while event < rotation.time.size and rotation.time[event] <= now:
-                up[rotation.server[event]] = rotation.up[event]
-                event += 1
-            in_rotation = _in_rotation(up, alive)
-            listed[:] = False
-            for k in range(in_rotation):
-                listed[alive[k]] = True
-
-        told = math.floor(now / refresh) * refresh if refresh > 0.0 else now
-        if told > refreshed and (policy != POWER_OF_TWO or refresh > 0.0):
-            refreshed = told
-            for i in range(n):
-                while due[i] <= told:
-                    ended = oldest[i]
-                    r = 0 if shared else balancer[ended]
-                    ledger[r, i] -= _ONE
-                    if measures:
-                        sample = ends[ended] - arrive[ended]
-                        if failures[ended] and knowledge.error_counts >= 0.0:
-                            sample = knowledge.error_counts
-                        if response[r, i] < 0.0:
-                            response[r, i] = sample
-                        else:
-                            response[r, i] += knowledge.alpha * (sample - response[r, i])
-                    oldest[i] = following[ended]
-                    due[i] = ends[oldest[i]] if oldest[i] >= 0 else math.inf
-            if policy == RESOURCES:
+            told = math.floor(now / refresh) * refresh if refresh > 0.0 else now
+            if told > refreshed and (not sampled or policy != POWER_OF_TWO or refresh > 0.0):
+                refreshed = told
                 for i in range(n):
-                    busy_share[i] = _busy_share(busy_share[i], since[i], told, free[i], knowledge.window)
-                    since[i] = told
-                    memory = (ledger[0, i] >> _COUNT) / knowledge.memory_slots
-                    score[i] = max(busy_share[i], min(1.0, memory))
-            if refresh > 0.0:
-                seen[:] = ledger
-                seen_response[:] = response
+                    while due[i] <= told:
+                        ended = oldest[i]
+                        r = 0 if shared else balancer[ended]
+                        ledger[r, i] -= _ONE
+                        if weighed and measures:
+                            sample = ends[ended] - arrive[ended]
+                            if failures[ended] and knowledge.error_counts >= 0.0:
+                                sample = knowledge.error_counts
+                            if response[r, i] < 0.0:
+                                response[r, i] = sample
+                            else:
+                                response[r, i] += knowledge.alpha * (sample - response[r, i])
+                        oldest[i] = following[ended]
+                        due[i] = ends[oldest[i]] if oldest[i] >= 0 else math.inf
+                if weighed and policy == RESOURCES:
+                    for i in range(n):
+                        busy_share[i] = _busy_share(busy_share[i], since[i], told, free[i], knowledge.window)
+                        since[i] = told
+                        memory = (ledger[0, i] >> _COUNT) / knowledge.memory_slots
+                        score[i] = max(busy_share[i], min(1.0, memory))
+                if refresh > 0.0:
+                    # Element by element: an assignment of whole arrays is twenty times the machine code.
+                    for r in range(ledger.shape[0]):
+                        for i in range(n):
+                            seen[r, i] = ledger[r, i]
+                            if weighed:
+                                seen_response[r, i] = response[r, i]
 
-        if policy == POWER_OF_TWO:
-            k = _scaled(pick[j] & _LOW, in_rotation)
-            chosen = alive[k]
-            if in_rotation > 1:
-                other = _scaled(pick[j] >> _HALF, in_rotation - 1)
-                rival = alive[other + 1 if other >= k else other]
-                if refresh == 0.0:
-                    for i in (chosen, rival):
-                        while due[i] <= now:
-                            ledger[balancer[oldest[i]], i] -= _ONE
-                            oldest[i] = following[oldest[i]]
-                            due[i] = ends[oldest[i]] if oldest[i] >= 0 else math.inf
-                if seen[row, rival] >> _COUNT < seen[row, chosen] >> _COUNT:
-                    chosen = rival
-        elif policy == BOUNDED_RING:
-            active = 0
-            for k in range(in_rotation):
-                active += seen[row, alive[k]] >> _COUNT
-            limit = math.ceil(knowledge.bound * (active + 1) / in_rotation)
-            token = _next_owner(owners, traffic.home[j], listed)
-            while seen[row, owners[token]] >> _COUNT >= limit:
-                token = _next_owner(owners, token + 1, listed)
-            chosen = owners[token]
-        elif policy == RESOURCES:
-            chosen = _least(score, seen[row], alive, in_rotation)
-        elif measures:
-            if np.float64(pick[j] >> _HALF) < knowledge.explore * 4294967296.0:
-                chosen = alive[_scaled(pick[j] & _LOW, in_rotation)]
-            elif policy == RESPONSE_TIME:
-                chosen = _least(seen_response[row], seen[row], alive, in_rotation)
-            else:
+            if sampled and policy == POWER_OF_TWO:
+                k = _scaled(pick[j] & _LOW, in_rotation)
+                chosen = alive[k]
+                if in_rotation > 1:
+                    other = _scaled(pick[j] >> _HALF, in_rotation - 1)
+                    rival = alive[other + 1 if other >= k else other]
+                    if refresh == 0.0:
+                        for i in (chosen, rival):
+                            while due[i] <= now:
+                                ledger[balancer[oldest[i]], i] -= _ONE
+                                oldest[i] = following[oldest[i]]
+                                due[i] = ends[oldest[i]] if oldest[i] >= 0 else math.inf
+                    if seen[row, rival] >> _COUNT < seen[row, chosen] >> _COUNT:
+                        chosen = rival
+            elif sampled:
+                active = 0
                 for k in range(in_rotation):
-                    i = alive[k]
-                    score[i] = seen_response[row, i] * ((seen[row, i] >> _COUNT) + 1)
+                    active += seen[row, alive[k]] >> _COUNT
+                limit = math.ceil(knowledge.bound * (active + 1) / in_rotation)
+                token = _next_owner(owners, traffic.home[j], listed)
+                while seen[row, owners[token]] >> _COUNT >= limit:
+                    token = _next_owner(owners, token + 1, listed)
+                chosen = owners[token]
+            elif weighed and policy == RESOURCES:
                 chosen = _least(score, seen[row], alive, in_rotation)
-        else:
-            lowest = seen[row, alive[0]]
-            if in_rotation == n:
-                for i in range(n):  # the compiler takes several at a time
-                    lowest = min(lowest, seen[row, i])
+            elif weighed:
+                if np.float64(pick[j] >> _HALF) < knowledge.explore * 4294967296.0:
+                    chosen = alive[_scaled(pick[j] & _LOW, in_rotation)]
+                elif policy == RESPONSE_TIME:
+                    chosen = _least(seen_response[row], seen[row], alive, in_rotation)
+                else:
+                    for k in range(in_rotation):
+                        i = alive[k]
+                        score[i] = seen_response[row, i] * ((seen[row, i] >> _COUNT) + 1)
+                    chosen = _least(score, seen[row], alive, in_rotation)
             else:
-                for k in range(in_rotation):
-                    lowest = min(lowest, seen[row, alive[k]])
-            chosen = lowest & _SERVER
+                lowest = seen[row, alive[0]]
+                if in_rotation == n:
+                    for i in range(n):  # the compiler takes several at a time
+                        lowest = min(lowest, seen[row, i])
+                else:
+                    for k in range(in_rotation):
+                        lowest = min(lowest, seen[row, alive[k]])
+                chosen = lowest & _SERVER
 
-        begun = free[chosen]
-        if reliable:
-            start = max(now, begun)
-            finish = start + work[j] / speeds[chosen]
-        else:
-            start, finish, failures[j] = _service(
-                now, begun, work[j], speeds[chosen], faults.first[chosen], faults.first[chosen + 1], faults
-            )
-        if policy == RESOURCES:
-            busy_share[chosen] = _busy_share(busy_share[chosen], since[chosen], now, begun, knowledge.window)
-            since[chosen] = now
-        free[chosen] = finish
-        server[j] = chosen
-        begins[j] = start
-        ends[j] = finish
-        ledger[row, chosen] = _chosen(ledger[row, chosen], j, 1)
-        if refresh > 0.0:
-            seen[row, chosen] = _chosen(seen[row, chosen], j, 0)
-        following[j] = -1
-        if due[chosen] == math.inf:
-            oldest[chosen] = j
-            due[chosen] = finish
-        else:
-            following[newest[chosen]] = j
-        newest[chosen] = j
+            begun = free[chosen]
+            if reliable:
+                start = max(now, begun)
+                finish = start + work[j] / speeds[chosen]
+            else:
+                start, finish, failures[j] = _service(
+                    now,
+                    begun,
+                    work[j],
+                    speeds[chosen],
+                    faults.first[chosen],
+                    faults.first[chosen + 1],
+                    faults,
+                )
+            if weighed and policy == RESOURCES:
+                busy_share[chosen] = _busy_share(
+                    busy_share[chosen], since[chosen], now, begun, knowledge.window
+                )
+                since[chosen] = now
+            free[chosen] = finish
+            server[j] = chosen
+            begins[j] = start
+            ends[j] = finish
+            ledger[row, chosen] = _chosen(ledger[row, chosen], j, 1)
+            if refresh > 0.0:
+                seen[row, chosen] = _chosen(seen[row, chosen], j, 0)
+            following[j] = -1
+            if due[chosen] == math.inf:
+                oldest[chosen] = j
+                due[chosen] = finish
+            else:
+                following[newest[chosen]] = j
+            newest[chosen] = j
+        views.event[0] = event
+        views.refreshed[0] = refreshed
+
+    loop.__name__ = loop.__qualname__ = name
+    policy = POWER_OF_TWO if sampled else RESPONSE_TIME if weighed else LEAST_CONNECTIONS
+    return kernel(lambda: _informed_example(policy))(loop)
+
+
+serve_fewest = _informed("serve_fewest", sampled=False, weighed=False)
+serve_sampled = _informed("serve_sampled", sampled=True, weighed=False)
+serve_weighed = _informed("serve_weighed", sampled=False, weighed=True)
+
+INFORMED = {
+    LEAST_CONNECTIONS: serve_fewest,
+    SHORTEST_QUEUE: serve_fewest,
+    POWER_OF_TWO: serve_sampled,
+    BOUNDED_RING: serve_sampled,
+    RESPONSE_TIME: serve_weighed,
+    RESPONSE_TIME_CONNECTIONS: serve_weighed,
+    RESOURCES: serve_weighed,
+}
 
 
 @inlined
@@ -518,26 +636,40 @@ def _doubled(ends: Floats, head: Ints, tail: Ints) -> Floats:
     return larger
 
 
+class Rings(NamedTuple):
+    """What :func:`serve_power_of_two` remembers of each server: numbers of ended and of sent requests, and when free."""
+
+    head: Ints
+    tail: Ints
+    free: Floats
+
+
+def new_rings(servers: int) -> tuple[Floats, Rings]:
+    """Return room for the ends of 64 requests a server, none of which has come."""
+    zeros = np.zeros(servers, np.int64)
+    return np.full((servers, 64), math.inf), Rings(zeros, zeros.copy(), np.zeros(servers))
+
+
 def _power_of_two_example() -> tuple[Any, ...]:
-    return _traffic_example(), np.ones(2), new_journal(3)
+    return _traffic_example(), np.ones(2), new_journal(3), *new_rings(2), 0, 3
 
 
 @kernel(_power_of_two_example)
-def serve_power_of_two(traffic: Traffic, speeds: Floats, journal: Journal) -> None:
-    """Serve as :func:`serve_informed` does, with power of two choices, at least two servers, and nothing in the way.
+def serve_power_of_two(
+    traffic: Traffic, speeds: Floats, journal: Journal, ends: Floats, rings: Rings, begin: int, end: int
+) -> Floats:
+    """Serve as :data:`INFORMED` does, with power of two choices, at least two servers, and nothing in the way.
 
     One balancer that sees everything at once, and no faults: then the k-th request of a server need only be known by its
-    end, in a ring of them, and the difference of two counters is the number of connections.
+    end, in a ring of them, and the difference of two counters is the number of connections.  Returns the rings, which
+    grow.
     """
     arrive, work, pick = traffic.arrive, traffic.work, traffic.pick
     server, begins, finish_of = journal.server, journal.start, journal.finish
+    head, tail, free = rings.head, rings.tail, rings.free
     n = speeds.size
-    size = 64
-    ends = np.full((n, size), math.inf)
-    head = np.zeros(n, np.int64)
-    tail = np.zeros(n, np.int64)
-    free = np.zeros(n)
-    for j in range(arrive.size):
+    size = ends.shape[1]
+    for j in range(max(begin, 0), end):
         now = arrive[j]
         first = _scaled(pick[j] & _LOW, n)
         second = _scaled(pick[j] >> _HALF, n - 1)
@@ -569,6 +701,7 @@ def serve_power_of_two(traffic: Traffic, speeds: Floats, journal: Journal) -> No
         ends[chosen, place & (size - 1)] = finish
         ends[chosen, (place + 1) & (size - 1)] = math.inf
         tail[chosen] = place + 1
+    return ends
 
 
 def simulate(
@@ -582,16 +715,41 @@ def simulate(
     faults: Faults,
     rotation: Rotation,
     journal: Journal,
+    progress: Callable[[float], None] | None = None,
 ) -> None:
-    """Fill the journal, by whichever loops the policy needs."""
+    """Fill the journal, by whichever loops the policy needs; tell `progress` the share that is done, 32 times."""
+    n, requests = speeds.size, traffic.arrive.size
     undisturbed = balancers == 1 and knowledge.refresh == 0 and faults.kind.size == rotation.time.size == 0
+    one_slice: Callable[[int, int], None]
     if policy < LEAST_CONNECTIONS:
-        choose(policy, traffic, weights, balancers, owners, rotation, journal.server)
-        serve(traffic, speeds, faults, journal)
-    elif policy == POWER_OF_TWO and undisturbed and speeds.size > 1:
-        serve_power_of_two(traffic, speeds, journal)
+        turns, free = new_turns(n, balancers), np.zeros(n)
+
+        def one_slice(begin: int, end: int) -> None:
+            choose(policy, traffic, weights, owners, rotation, journal.server, turns, begin, end)
+            serve(traffic, speeds, faults, journal, free, begin, end)
+
+    elif policy == POWER_OF_TWO and undisturbed and n > 1:
+        ends, rings = new_rings(n)
+
+        def one_slice(begin: int, end: int) -> None:
+            nonlocal ends
+            ends = serve_power_of_two(traffic, speeds, journal, ends, rings, begin, end)
+
     else:
-        serve_informed(policy, traffic, speeds, balancers, owners, knowledge, faults, rotation, journal)
+        rows = 1 if policy in (SHORTEST_QUEUE, RESOURCES) else balancers
+        views = new_views(n, rows, requests, knowledge.refresh)
+
+        def one_slice(begin: int, end: int) -> None:
+            INFORMED[policy](
+                *(policy, traffic, speeds, owners, knowledge, faults, rotation, journal, views, begin, end)
+            )
+
+    if progress is None:
+        one_slice(0, requests)
+        return
+    for k in range(SLICES):
+        one_slice(requests * k // SLICES, requests * (k + 1) // SLICES)
+        progress((k + 1) / SLICES)
 
 
 # --- the readable twins -------------------------------------------------------------------------------------
@@ -855,6 +1013,7 @@ def replay(
     faults: Faults,
     rotation: Rotation,
     journal: Journal,
+    progress: Callable[[float], None] | None = None,
 ) -> None:
     """Send every request to the server that a Python function chooses; all ends are in one calendar."""
     n = speeds.size
@@ -870,6 +1029,7 @@ def replay(
     events.reverse()
     calendar: list[tuple[float, int]] = []
     refreshed = -1.0
+    requests, told_slices = traffic.arrive.size, 0
     seen: tuple[list[list[int]], list[int], list[list[float]], list[float], list[float]]
     for j, now in enumerate(traffic.arrive.tolist()):
         while events and events[-1][0] <= now:
@@ -926,3 +1086,6 @@ def replay(
         connections[b][i] += 1
         queue_lengths[i] += 1
         heappush(calendar, (finish, j))
+        while progress is not None and told_slices < SLICES * (j + 1) // requests:
+            told_slices += 1
+            progress(told_slices / SLICES)

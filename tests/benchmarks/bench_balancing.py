@@ -157,7 +157,7 @@ def measure(rounds: int) -> list[Row]:
     """
     kernels.warm_up()
     draws = balancing.draw(REQUESTS, SEED)
-    traffic = loops.Traffic(
+    traffic = loops.new_traffic(
         np.cumsum(draws.gaps) / (LOAD * SERVERS),
         draws.works.copy(),
         draws.picks.copy(),

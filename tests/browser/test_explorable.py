@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,8 +25,10 @@ PAUSE = 0.05
 
 MODULE = f'''
 import time
+from functools import cache
 
-from widgets.controls import choice, slider, timeline, toggle
+from course import queueing
+from widgets.controls import choice, log_slider, slider, timeline, toggle
 from widgets.explorable import choose, estimate, explorable
 from widgets.plot import Axis, Panel, View, line
 
@@ -54,6 +57,40 @@ def story(height, kind, tall, step):
     top = height * (2 if tall else 1)
     sentence = f"Step {{step}}: {{kind}}, {{top}} m."
     return View([panel(top, "left"), panel(step, "right")], sentence, answer="up")
+
+
+LOADS = [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95]
+draws = cache(queueing.draw)
+finished = []
+
+
+@explorable(
+    "Crowd",
+    predict=estimate("How long?", unit="s"),
+    customers=log_slider(1000, 10_000_000, 1000, "customers", whole=True),
+    servers=slider(1, 1000, 1000, "servers"),
+)
+def crowd(customers, servers, *, progress):
+    """Wait at ten loads: a blink for few customers, seconds for ten million and a thousand servers."""
+    drawn = draws(customers, 1)
+    waits = [
+        queueing.replay(
+            drawn, load * servers, 1, servers, progress=lambda share: progress((k + share) / len(LOADS))
+        ).wait_s
+        for k, load in enumerate(LOADS)
+    ]
+    finished.append((customers, servers))
+    curve = Panel([line(LOADS, waits, "wait")], Axis("load"), Axis("wait", "s"))
+    return View([curve], f"{{customers}} customers, {{servers}} servers.", answer=1.0)
+
+
+@explorable("Patience", predict=estimate("How long?"), tenths=slider(0, 100, 0, "tenths of a second"))
+def patience(tenths, *, progress):
+    """Take as long as it is told to."""
+    for done in range(tenths):
+        time.sleep(0.1)
+        progress(done / tenths)
+    return View([panel(tenths)], f"{{tenths}} tenths.", answer=1.0)
 '''
 IMPORT = "import playground"
 
@@ -182,6 +219,86 @@ def test_long_computation_is_not_taken_for_a_lost_kernel(page: Visit, server: Se
     assert not section.error.is_visible()
     section.settle()
     assert section.sentence == "It is 51 m high."
+
+
+#: Waits until the progress bar of an explorable shows at least this share (per cent).
+REACHES = """async ([root, percent]) => {
+    const bar = root.querySelector('[role=progressbar]');
+    for (const started = performance.now(); bar.offsetParent === null || bar.ariaValueNow < percent;) {
+        if (performance.now() - started > 20000) throw new Error(`stays at ${bar.ariaValueText}`);
+        await new Promise(requestAnimationFrame);
+    }
+}"""
+
+
+def wait_for_share(section: Section, percent: int) -> None:
+    section.root.page.evaluate(REACHES, [section.root.element_handle(), percent])
+
+
+def long_run(page: Visit, server: Server, name: str) -> Section:
+    """Open a queue of a thousand servers and send it ten million customers."""
+    (section,) = start(page, server, name, "playground.draws(10_000_000, 1)\nw = playground.crowd()\nw")
+    assert section.root.get_by_role("progressbar").count() == 0
+    field(section).fill("10,000,000")
+    field(section).press("Enter")
+    wait_for_share(section, 1)
+    return section
+
+
+def test_long_run_shows_its_progress_and_stops(page: Visit, server: Server) -> None:
+    section = long_run(page, server, "stop")
+    before = section.picture()
+    bar = section.root.get_by_role("progressbar", name="Computing")
+    wait_for_share(section, 10)
+    share = int(bar.get_attribute("aria-valuenow") or 0)
+    assert 10 <= share < 100
+    shown = section.root.locator(".sdw-run").inner_text()
+    assert re.fullmatch(r"computing \d+ %\s+Stop", shown), shown
+    section.button("Stop").press("Enter")
+    status = section.root.locator(".sdw-run [role=status]")
+    status.filter(has_text="Stopped").wait_for()
+    assert status.inner_text() == (
+        "Stopped: the picture shows the last setting that was computed, customers 1,000."
+    )
+    assert bar.count() == section.button("Stop").count() == 0
+    # The picture and its sentence belong together; the control that is ahead of them is marked.
+    assert section.picture() == before and section.sentence == "1000 customers, 1000 servers."
+    assert field(section).input_value() == "10,000,000" and slider(section).input_value() == "100"
+    assert section.root.locator(".sdw-ahead label").all_inner_texts() == ["customers"]
+    assert section.root.evaluate("(root) => root.contains(document.activeElement)")
+    assert run_code(page, "print(w.parameters['customers'], playground.finished)") == "1000 [(1000, 1000)]"
+    # The next change computes what the controls say, both of them.
+    section.press(slider(section, 1), "Home")
+    assert section.sentence == "10000000 customers, 1 servers."
+    assert status.inner_text() == "" and section.root.locator(".sdw-ahead").count() == 0
+    assert run_code(page, "print(playground.finished)") == "[(1000, 1000), (10000000, 1)]"
+    assert page.problems == []
+
+
+def test_newer_value_stops_the_older_run(page: Visit, server: Server) -> None:
+    section = long_run(page, server, "newer")
+    slider(section, 1).focus()
+    page.page.keyboard.press("ArrowLeft")
+    page.page.keyboard.press("Home")
+    section.settle()
+    assert section.sentence == "10000000 customers, 1 servers."
+    assert run_code(page, "print(playground.finished)") == "[(1000, 1000), (10000000, 1)]"
+    # Back to what is quick: every picture on the way is there, and no bar.
+    field(section).fill("1000")
+    section.redraw(lambda: field(section).press("Enter"))
+    section.press(slider(section, 1), "ArrowRight", "ArrowRight")
+    assert section.sentence == "1000 customers, 21 servers."
+    assert section.root.get_by_role("progressbar").count() == 0
+
+
+def test_long_run_is_not_taken_for_a_lost_kernel(page: Visit, server: Server) -> None:
+    (section,) = start(page, server, "patience", "playground.patience()")
+    section.press(slider(section), "ArrowRight")
+    field(section).fill("60")
+    field(section).press("Enter")
+    section.settle()
+    assert section.sentence == "60 tenths."
+    assert not section.error.is_visible()
 
 
 def assert_static(page: Page) -> None:

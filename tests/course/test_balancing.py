@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from course import balancing, sharding
 from course.balancing import Fault, HealthCheck, simulate
+from course.kernels import _KERNELS, COMPILED
 from course.kernels import balancing as kernels
 
 Floats = NDArray[np.float64]
@@ -25,7 +26,7 @@ UNEQUAL = np.array([4.0, 1.0, 2.0, 0.5])
 
 def traffic(seed: int, requests: int, rate: float, balancers: int, homes: int) -> kernels.Traffic:
     rng = np.random.default_rng(seed)
-    return kernels.Traffic(
+    return kernels.new_traffic(
         np.cumsum(rng.standard_exponential(requests)) / rate,
         rng.pareto(2.2, requests) * 1.2,
         rng.integers(0, 2**64, requests, dtype=np.uint64),
@@ -677,3 +678,84 @@ def test_hashed_sessions_move_as_keys_do_modulo() -> None:
 def test_bad_sessions_are_named(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# --- a run that is watched ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scenario", ["plain", "stale, three balancers", "faults and checks", "all at once"])
+@pytest.mark.parametrize("policy", balancing.POLICIES)
+def test_slices_change_nothing(policy: str, scenario: str) -> None:
+    setting = dict(SCENARIOS[scenario])
+    more = {
+        "balancers": setting.get("balancers", 1),
+        "refresh_s": setting.get("refresh", 0.0),
+        "explore": setting.get("explore", 0.0),
+        "error_counts_s": setting.get("error_counts"),
+        "faults": setting.get("faults", ()),
+        "health": setting.get("health"),
+    }
+    shares: list[float] = []
+    whole = simulate(policy, UNEQUAL, 0.8, requests=1_501, **more)
+    cut = simulate(policy, UNEQUAL, 0.8, requests=1_501, progress=shares.append, **more)
+    assert shares == [(k + 1) / 32 for k in range(32)]
+    for name in ("server", "start_s", "finish_s", "failed"):
+        assert np.array_equal(getattr(whole, name), getattr(cut, name)), name
+
+
+@pytest.mark.parametrize("policy", ["random", "power of two choices", "least connections"])
+def test_slices_of_nearly_nothing(policy: str) -> None:
+    shares: list[float] = []
+    run = simulate(policy, UNEQUAL, 0.8, requests=3, progress=shares.append)
+    assert len(shares) == 32 and run.finish_s.size == 3
+
+
+def test_queues_that_grow_go_on_in_the_next_slice() -> None:
+    whole = simulate("power of two choices", UNEQUAL, 2.0, requests=4_000)
+    cut = simulate("power of two choices", UNEQUAL, 2.0, requests=4_000, progress=lambda _: None)
+    assert np.array_equal(whole.server, cut.server) and np.array_equal(whole.finish_s, cut.finish_s)
+
+
+def first_in_rotation(situation: kernels.Situation) -> int:
+    return situation.in_rotation[0]
+
+
+@pytest.mark.parametrize("policy", ["random", "power of two choices", "least connections", first_in_rotation])
+def test_what_progress_raises_ends_the_run(policy: Any) -> None:
+    shares: list[float] = []
+
+    def stop(share: float) -> None:
+        shares.append(share)
+        if share >= 0.25:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        simulate(policy, UNEQUAL, 0.8, requests=1_000, progress=stop)
+    assert shares == [(k + 1) / 32 for k in range(8)]
+
+
+def test_your_own_policy_is_watched_too() -> None:
+    shares: list[float] = []
+    simulate(first_in_rotation, UNEQUAL, 0.5, requests=100, progress=shares.append)
+    assert shares == [(k + 1) / 32 for k in range(32)]
+
+
+@pytest.mark.skipif(not COMPILED, reason="nothing is compiled")
+def test_no_reader_waits_for_the_compiler() -> None:
+    # Whatever is asked for, the loops meet the one set of types that the warm-up compiles.
+    speeds = np.array([1.0, 1.0, 2.0, 2.0])
+    speeds.flags.writeable = False
+    for policy in balancing.POLICIES:
+        for service in balancing.SERVICES:
+            simulate(policy, speeds, 0.5, requests=50, service=service, weights=speeds[::-1])
+    simulate("random", [2.0], 0.5, requests=50, balancers=3, faults=FAULTS[2:3][:0], health=HealthCheck(1.0))
+    loops = [
+        *(kernels.choose, kernels.serve, kernels.serve_power_of_two),
+        *set(kernels.INFORMED.values()),
+    ]
+    for loop in loops:
+        example = next(
+            make for name, (call, make) in _KERNELS.items() if call is loop and name.startswith("balancing.")
+        )
+        loop(*example())
+        assert len(loop.signatures) == 1, loop.__name__  # type: ignore[attr-defined]

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import io
 import math
+import re
 from dataclasses import fields
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -114,6 +117,73 @@ def test_rows_are_a_table() -> None:
     assert estimate(Assumptions(bytes_per_user=0)).rows(keys=("stored",))[0]["P50"] == 0
 
 
+def test_quantiles_are_those_of_the_samples() -> None:
+    for guess in (LogNormal(2, 7), Triangular(1, 2, 5), Triangular(1, 1, 5), Triangular(1, 5, 5)):
+        samples = guess.sample(np.random.default_rng(1), 200_000)
+        for share in (0.1, 0.5, 0.9):
+            # Standard error of the share: sqrt(p (1 - p) / n) is 0.0011 or less.
+            assert (samples <= guess.quantile(share)).mean() == pytest.approx(share, abs=0.006)
+    assert LogNormal(2, 8).quantile(0.5) == pytest.approx(4)
+
+
+def test_medians_of_products_are_exact() -> None:
+    found = estimate(capacity.assume(uncertainty=3))
+    for key in ("requests_per_day", "mean_rps", "stored", "replicated"):
+        # One sample of 20,000 more or less on either side.
+        assert found[key].p50 == pytest.approx(estimate(Assumptions())[key].p50, rel=1e-3)
+
+
+def test_assume_speaks_as_people_do() -> None:
+    assert capacity.assume() == Assumptions()
+    assert capacity.assume(request_kb=1, mb_per_user=2, system="IEC") == Assumptions(
+        request_bytes=1024, response_bytes=10_240, bytes_per_user=2 * 2**20
+    )
+    guessed = capacity.assume(uncertainty=2, growth_percent=10)
+    assert guessed.users == LogNormal(5e5, 2e6) and guessed.copies == 3 and guessed.years == 5
+    assert guessed.growth == LogNormal(0.05, 0.2)
+    # Nothing to be uncertain about at the end of a range, or at nothing.
+    edge = capacity.assume(
+        uncertainty=10, peak_factor=1, growth_percent=0, requests_per_user=0, mb_per_user=0
+    )
+    assert (edge.peak_factor, edge.growth, edge.requests_per_user, edge.bytes_per_user) == (1, 0, 0, 0)
+    assert capacity.assume(uncertainty=10, peak_factor=2).peak_factor == LogNormal(1, 4)
+    assert capacity.assume(uncertainty=10, growth_percent=-50).growth == -0.5
+
+
+def test_table_explains_itself() -> None:
+    frame = capacity.table()
+    assert list(frame.columns) == ["name", "quantity", "estimate", "P10", "P50", "P90", "unit", "formula"]
+    rows = frame.set_index("name")
+    assert rows.index.is_unique and rows["quantity"].is_unique
+    assert (rows["formula"] == "assumed").sum() == len(fields(Assumptions))
+    assert rows.loc["planned", ["estimate", "unit"]].tolist() == [pytest.approx(7.46496), "TB"]
+    assert rows.loc["incoming", ["estimate", "unit"]].tolist() == [pytest.approx(2.7778, abs=1e-4), "Mbit/s"]
+    # Every name that a formula uses stands in a row above it.
+    known: set[str] = set()
+    for name, formula in rows["formula"].items():
+        used = set(re.findall(r"[a-z]+(?:_[a-z]+)+|users|growth|years|copies|stored", formula))
+        assert formula == "assumed" or (used and used <= known), name
+        known.add(str(name))
+
+
+def test_table_of_a_readers_numbers() -> None:
+    guessed = capacity.table(uncertainty=2).set_index("name")
+    assert guessed.loc["stored", ["estimate", "unit"]].tolist() == [1, "TB"]
+    assert guessed.loc["bytes_per_user", ["estimate", "unit"]].tolist() == [1, "MB"]
+    mine = capacity.table(users=2e6, years=0, uncertainty=2).set_index("name")
+    assert mine.loc["planned", "estimate"] == pytest.approx(6)
+    assert mine.loc["users", ["P10", "P50", "P90"]].tolist() == pytest.approx([1e6, 2e6, 4e6])
+    assert mine.loc["planned", "P10"] < 6 < mine.loc["planned", "P90"]
+    binary = capacity.table(system="IEC").set_index("name")
+    assert binary.loc["planned", ["estimate", "unit"]].tolist() == [pytest.approx(7.119, abs=1e-3), "TiB"]
+    own = capacity.table(Assumptions(copies=Triangular(1, 2, 6), growth=-0.5)).set_index("name")
+    assert own.loc["copies", "estimate"] == pytest.approx(Triangular(1, 2, 6).quantile(0.5))
+    assert own.loc["growth", "estimate"] == -0.5
+    text = capacity.table(uncertainty=2).to_csv(index=False)
+    again = pd.read_csv(io.StringIO(text), keep_default_na=False)
+    assert again["P90"].tolist() == pytest.approx(capacity.table(uncertainty=2)["P90"].tolist())
+
+
 def test_every_assumption_has_a_range_and_a_use() -> None:
     names = {field.name for field in fields(Assumptions)}
     assert names == set(capacity.RANGES)
@@ -148,6 +218,13 @@ BAD = [
     (lambda: Assumptions(copies=LogNormal(0.5, 3)), "copies = 0.5: must be a number from 1 to 100"),
     (lambda: Assumptions(growth=Triangular(0, 1, 500)), "growth = 500: "),
     (lambda: Assumptions(utilisation=math.nan), "utilisation = nan: "),
+    (lambda: capacity.assume(uncertainty=0.5), "uncertainty = 0.5: must be a number from 1 to 1,000"),
+    (lambda: capacity.assume(users=0, uncertainty=2), "users = 0: "),
+    (lambda: capacity.assume(request_kb=-1), "request_kb = -1: "),
+    (lambda: capacity.assume(growth_percent=-100), "growth_percent = -100: "),
+    (lambda: capacity.assume(system="KB"), "system = 'KB': "),
+    (lambda: capacity.table(user=1), "name of a number = 'user': must be one of 'users'"),
+    (lambda: capacity.table(Assumptions(), users=1), "users: must not be given beside assumptions"),
     (lambda: LogNormal(0, 1), "p10 = 0: must be a number above 0"),
     (lambda: LogNormal(2, 1), "p90 = 1: must be a number above 2"),
     (lambda: Triangular(0, 3, 2), "mode = 3: must be a number from 0 to 2"),

@@ -27,7 +27,17 @@ DEV = [Requirement(line) for line in PROJECT["project"]["optional-dependencies"]
 PINS = [Requirement(line) for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines()]
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 # Not imported anywhere: programs, JupyterLab extensions, and types for mypy.
-PROGRAMS = {"jupyterlab", "mypy", "nbval", "pandas-stubs", "pre-commit", "ruff", "types-cachetools", "voila"}
+PROGRAMS = {
+    "jupyterlab",
+    "mypy",
+    "nbval",
+    "pandas-stubs",
+    "pre-commit",
+    "pytest-xdist",
+    "ruff",
+    "types-cachetools",
+}
+PROGRAMS |= {"types-protobuf", "voila"}
 # What of course/ and widgets/ runs only where the dev extra is.
 AUTHORS = {"widgets/authoring.py"}
 

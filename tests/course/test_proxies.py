@@ -1,7 +1,9 @@
 import asyncio
 import itertools
 import math
+import os
 import socket
+import struct
 
 import h11
 import httpx
@@ -166,6 +168,22 @@ def test_nagle_is_off_where_a_connection_is_accepted():
             return told
 
     assert asyncio.run(run()) == b"\x01"
+
+
+def test_a_client_that_breaks_off_leaves_no_connection_behind():
+    async def run():
+        async with serve("layer 4", 1) as (proxy, backends):
+            _, writer = await asyncio.open_connection(proxy.host, proxy.port)
+            while not backends["A"]._tasks:
+                await asyncio.sleep(0.001)
+            # Closed with a reset instead of an orderly end.
+            linger = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            writer.close()
+            while backends["A"]._tasks or proxy._tasks:
+                await asyncio.sleep(0.001)
+
+    asyncio.run(asyncio.wait_for(run(), 10))
 
 
 @pytest.mark.parametrize("layer", proxies.LAYERS)

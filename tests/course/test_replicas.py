@@ -32,6 +32,9 @@ def test_a_share_of_writes_is_amdahls_serial_part(nodes: int, share: float) -> N
     # At that throughput every node is just busy: the reads are what the nodes have left.
     reads = r.read_capacity(nodes - 1, 100, share * total).reads_per_s
     assert reads == pytest.approx((1 - share) * total, abs=1e-6)
+    # So many replicas, and a primary that only writes, serve the same.
+    apart = r.read_capacity(nodes, 100, share * total, primary_reads=False)
+    assert apart.reads_per_s == pytest.approx(reads)
 
 
 def lindley(gaps: list[float], work: list[float]) -> list[float]:

@@ -291,3 +291,19 @@ BAD = [
 def test_bad_input_is_named(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_even_in_keys_is_not_even_in_load(method: str) -> None:
+    keys = np.arange(10_000)
+    popularity = workloads.zipf_probabilities(keys.size, 1.1)
+    rule = sharding.sharding(method, 10, keys=keys.size)
+    asked = sharding.load(rule, keys, popularity).share
+    # Whoever holds the hottest key has at least its requests, however many shards there are.
+    assert asked.max() >= popularity[0] > 0.15
+    many = sharding.load(sharding.sharding(method, 200, keys=keys.size), keys, popularity)
+    assert many.share.max() >= popularity[0] > 30 * many.share.mean()
+    if method == "jump":
+        held = sharding.load(rule, keys).share
+        # Binomial: three deviations of √(0.1·0.9/10,000) each way.
+        assert np.all(np.abs(held - 0.1) < 3 * 0.003)
+        assert (asked.min(), asked.max()) == pytest.approx((0.049, 0.221), abs=0.001)

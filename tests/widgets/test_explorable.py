@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import contextvars
 import gzip
 import json
 import re
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -25,6 +28,7 @@ from widgets.explorable import (
     WIDGET_TYPE,
     Explorable,
     ExplorableWidget,
+    Progress,
     changes,
     choose,
     estimate,
@@ -187,7 +191,7 @@ def test_declaration_and_registry() -> None:
     assert list(declared.controls) == ["rate", "kind"]
     assert declared.defaults == {"rate": 3.0, "kind": "open"}
     assert declared.view(rate=2).sentence == "open: 2 a second."
-    json.dumps(declared.spec(), allow_nan=False)
+    json.dumps(declared.spec(declared.view()), allow_nan=False)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +242,7 @@ def test_the_answer_fits_the_question(predict: framework.Question, answer: Any, 
         rate=slider(0.0, 1.0, 0.5, "rate"),
     )
     if fits:
-        assert declared.answer == answer
+        assert declared.answer(declared.view()) == answer
     else:
         with pytest.raises(ValueError, match="answer"):
             declared()
@@ -332,6 +336,242 @@ def test_a_timeline_tells_its_last_step(sent: list[Any]) -> None:
 
     ask(declare(sample, step=timeline(20, 0, "request"))(), 1, step=3)
     assert sent[-1][0]["last_step"] == 7
+
+
+# What takes longer, and can be stopped ---------------------------------------------------------------------
+
+
+class Bench:
+    """An explorable that reports its progress and goes on only when it is told to; used within a loop.
+
+    Its one control is the number of shares it reports, each of which waits to be let through.
+    """
+
+    def __init__(self, sent: list[Any]) -> None:
+        self.sent = sent
+        self.gate = threading.Semaphore(0)
+        self.ended: list[str] = []
+        self.threads: list[threading.Thread] = []
+
+        def sample(steps: int, rate: float, *, progress: Progress) -> View:
+            self.threads.append(threading.current_thread())
+            try:
+                for step in range(steps):
+                    assert self.gate.acquire(timeout=10)
+                    progress((step + 1) / steps)
+                if rate == 8:
+                    raise KeyError("lost")
+            except BaseException as end:
+                self.ended.append(type(end).__name__)
+                raise
+            self.ended.append(f"{steps} {rate:g}")
+            return one_panel(line([0, 1], [rate, steps], "a"), sentence=f"{steps} at {rate:g}.")
+
+        self.declared = declare(sample, steps=slider(0, 9, 0, "steps"), rate=slider(0.0, 10.0, 3.0, "rate"))
+        self.widget = self.declared()
+
+    def ask(self, request: int, **parameters: object) -> None:
+        ask(self.widget, request, **parameters)
+
+    def stop(self, request: int) -> None:
+        self.widget._receive(self.widget, {"kind": "stop", "request": request}, [])
+
+    async def until(self, happened: Callable[[], object]) -> None:
+        async with asyncio.timeout(10):
+            while not happened():
+                await asyncio.sleep(0.001)
+
+    async def answers(self, number: int) -> list[Any]:
+        """Wait until so many requests are answered; returns kind, request and sentence of each."""
+
+        def answered() -> list[Any]:
+            return [message for message, _ in self.sent if message["kind"] != "progress"]
+
+        await self.until(lambda: len(answered()) >= number)
+        return [(message["kind"], message["request"], message["sentence"]) for message in answered()]
+
+
+@pytest.fixture
+def bench(sent: list[Any], monkeypatch: pytest.MonkeyPatch) -> Bench:
+    monkeypatch.setattr(framework, "PROGRESS_AFTER", 0.01)
+    monkeypatch.setattr(framework, "PROGRESS_EVERY", 0.01)
+    return Bench(sent)
+
+
+def test_progress_is_no_control(bench: Bench) -> None:
+    assert bench.declared.reports and list(bench.declared.controls) == ["steps", "rate"]
+    assert bench.declared.spec(bench.declared.view())["reports"]
+    assert not declare().spec(declare().view())["reports"]
+    with pytest.raises(ValueError, match="progress is what a function reports"):
+        declare(lambda progress: one_panel(), progress=slider(0.0, 1.0, 0.5, "progress"))
+
+
+def test_without_a_loop_it_is_computed_at_once(bench: Bench) -> None:
+    bench.gate.release(9)
+    assert bench.declared.view(steps=2).sentence == "2 at 3."
+    bench.ask(1, steps=3)
+    bench.widget.set(steps=4)
+    assert [message["kind"] for message, _ in bench.sent] == ["draw", "draw"]
+    assert bench.widget.view.sentence == "4 at 3."
+    assert set(bench.threads) == {threading.current_thread()}
+
+
+def test_a_request_is_computed_beside_the_loop_and_answered_on_it(bench: Bench) -> None:
+    async def story() -> None:
+        bench.ask(7, steps=4)
+        assert bench.sent == []
+        bench.gate.release(1)
+        await bench.until(lambda: any(message.get("share") == 0.25 for message, _ in bench.sent))
+        # What is under way is not shown before it is finished.
+        assert bench.widget.view.sentence == "0 at 3." and bench.widget.parameters["steps"] == 0
+        bench.gate.release(3)
+        assert await bench.answers(1) == [("draw", 7, "4 at 3.")]
+        assert bench.threads[-1] is not threading.current_thread()
+        assert bench.widget.parameters == {"steps": 4, "rate": 3.0}
+        # Nothing more is said of what is finished.
+        quiet = len(bench.sent)
+        await asyncio.sleep(0.05)
+        assert len(bench.sent) == quiet
+
+    asyncio.run(story())
+    shares = [message["share"] for message, _ in bench.sent if message["kind"] == "progress"]
+    assert shares == sorted(shares) and all(0 <= share <= 1 for share in shares)
+
+
+def test_everything_is_sent_by_the_thread_of_the_loop(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    senders = set()
+    monkeypatch.setattr(ExplorableWidget, "send", lambda *_arguments: senders.add(threading.current_thread()))
+
+    async def story() -> None:
+        bench.ask(1, steps=1)
+        await bench.until(lambda: senders)
+        bench.gate.release(1)
+        await bench.until(lambda: bench.widget.view.sentence == "1 at 3.")
+
+    asyncio.run(story())
+    assert senders == {threading.current_thread()}
+
+
+def test_an_answer_is_a_reply_to_its_request(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel keeps in the context whom it answers."""
+    parent = contextvars.ContextVar("parent", default="none")
+    found = []
+    monkeypatch.setattr(ExplorableWidget, "send", lambda *_arguments: found.append(parent.get()))
+
+    async def story() -> None:
+        parent.set("the request")
+        bench.ask(1, steps=1)
+        parent.set("another")
+        await bench.until(lambda: found)
+        bench.gate.release(1)
+        await bench.until(lambda: bench.widget.view.sentence == "1 at 3.")
+
+    asyncio.run(story())
+    assert set(found) == {"the request"}
+
+
+def test_stop_leaves_the_last_picture(bench: Bench) -> None:
+    async def story() -> None:
+        bench.ask(1, steps=2)
+        bench.stop(99)  # of another page
+        bench.stop(1)
+        # The page has its answer before the computation has heard of it.
+        assert await bench.answers(1) == [("stopped", 1, "0 at 3.")]
+        bench.gate.release(1)
+        await bench.until(lambda: bench.ended[-1:] == ["_Stopped"])
+        assert bench.widget.parameters["steps"] == 0 and bench.widget.error == ""
+        bench.stop(1)  # it is stopped already
+        bench.gate.release(3)
+        bench.ask(2, steps=2, rate=4)
+        assert (await bench.answers(2))[1:] == [("draw", 2, "2 at 4.")]
+
+    asyncio.run(story())
+
+
+def test_a_newer_setting_stops_the_older(bench: Bench) -> None:
+    async def story() -> None:
+        for request, rate in enumerate((4, 5, 6), 1):
+            bench.ask(request, steps=3, rate=rate)
+        bench.gate.release(4)
+        assert await bench.answers(3) == [
+            ("stopped", 1, "0 at 3."),
+            ("stopped", 2, "0 at 3."),
+            ("draw", 3, "3 at 6."),
+        ]
+
+    asyncio.run(story())
+    # The second had not begun; the first ended at the share it reported next.
+    assert bench.ended == ["0 3", "_Stopped", "3 6"]
+
+
+def test_one_computation_at_a_time(bench: Bench) -> None:
+    other = Bench(bench.sent)
+
+    async def story() -> None:
+        bench.ask(1, steps=1)
+        await bench.until(lambda: len(bench.threads) == 2)
+        other.ask(2, steps=0, rate=5)
+        await asyncio.sleep(0.02)
+        assert len(other.threads) == 1
+        bench.gate.release(1)
+        assert sorted(await bench.answers(2)) == [("draw", 1, "1 at 3."), ("draw", 2, "0 at 5.")]
+
+    asyncio.run(story())
+
+
+def test_a_cell_goes_before_what_is_under_way(bench: Bench) -> None:
+    async def story() -> None:
+        bench.ask(1, steps=1)
+        bench.widget.set(rate=5)
+        assert await bench.answers(2) == [("stopped", 1, "0 at 3."), ("draw", None, "0 at 5.")]
+        bench.gate.release(1)
+        await bench.until(lambda: bench.ended[-1] == "_Stopped")
+
+    asyncio.run(story())
+    assert bench.widget.view.sentence == "0 at 5."
+
+
+def test_what_fails_beside_the_loop_is_shown(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    raised = []
+
+    async def story() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, told: raised.append(told["exception"]))
+        bench.ask(1, rate=8)
+        bench.ask(2, rate=99)
+        assert [kind for kind, _, _ in await bench.answers(2)] == ["stopped", "refused"]
+        bench.ask(3, rate=8)
+        await bench.answers(3)
+        assert bench.widget.error.startswith("This setting cannot be drawn (KeyError: 'lost')")
+        assert raised == []
+        monkeypatch.setenv(STRICT, "1")
+        bench.ask(4, rate=8)
+        assert [kind for kind, _, _ in await bench.answers(4)][2:] == ["refused", "refused"]
+        await bench.until(lambda: raised)
+
+    asyncio.run(story())
+    assert isinstance(raised[0], KeyError)
+    assert bench.widget.view.sentence == "0 at 3."
+
+
+def test_a_loop_that_is_gone_takes_no_picture(bench: Bench) -> None:
+    async def story() -> None:
+        bench.ask(1, steps=1)
+        await bench.until(lambda: len(bench.threads) == 2)
+
+    asyncio.run(story())
+    bench.gate.release(1)
+    bench.threads[1].join(10)
+    assert bench.widget.view.sentence == "0 at 3."
+    bench.widget.set(rate=5)
+    assert bench.widget.view.sentence == "0 at 5."
+
+
+def test_without_progress_it_is_answered_at_once(sent: list[Any]) -> None:
+    async def story() -> None:
+        ask(declare()(), 1, rate=4)
+        assert [message["kind"] for message, _ in sent] == ["draw"]
+
+    asyncio.run(story())
 
 
 # What a reader calls ---------------------------------------------------------------------------------------
