@@ -404,6 +404,19 @@ def test_a_static_figure_leaves_the_recorded_one_alone() -> None:
     assert words.split() == [word for word in texts.split() if word in words.split()][: len(words.split())]
 
 
+def test_a_static_sentence_leaves_room_for_names_of_rows() -> None:
+    layout = {"height": 300, "margin": {"t": 10, "b": 40}, "annotations": [], "showlegend": False}
+    rows = {"yaxis": {"ticktext": ["IP hash", "response ×<br>connections"]}}
+    widest = []
+    for more in ({}, rows):
+        figure = {"data": [], "layout": {**layout, **more}}
+        static = authoring.static_figure({"title": "One", "sentence": "so it is " * 40, "figure": figure})
+        texts = " ".join(note["text"] for note in static["layout"]["annotations"])
+        widest.append(max(len(part) for part in re.split("<.*?>", texts)))
+    # The longest part of a name has 11 letters, 3 of which fit where numbers would stand.
+    assert widest[0] - widest[1] == pytest.approx(8, abs=4)
+
+
 # The command -----------------------------------------------------------------------------------------------
 
 

@@ -267,3 +267,16 @@ def test_whatever_is_seen_is_in_the_fingerprint(other: View) -> None:
 
 def test_the_title_is_in_the_fingerprint() -> None:
     assert len({BASE.fingerprint(), BASE.fingerprint("One"), BASE.fingerprint("Another")}) == 3
+
+
+def test_a_round_panel_draws_circles_as_circles() -> None:
+    first = Panel([line([0, 1], [0, 1], "one")], X, Y)
+    second = replace(first, round=True)
+    layout = View([first, second], "It is so.").figure().layout
+    assert "scaleanchor" not in layout["yaxis"] and layout["yaxis2"]["scaleanchor"] == "x2"
+
+
+def test_a_panel_may_bring_its_own_words() -> None:
+    shown = view(line([0, 1], [5, 9], "one"), title="Lanes", words="two lanes, the upper one full.")
+    assert shown.description() == "Lanes: two lanes, the upper one full."
+    assert view(line([0, 1], [5, 9], "one"), words="Two lanes.").description() == "Two lanes."
