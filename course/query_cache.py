@@ -21,6 +21,7 @@ import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -47,10 +48,16 @@ def cache_key(sql: str, parameters: Sequence[Value] = ()) -> str:
     str
         64 hexadecimal digits.
     """
+    return _hash(sql, *parameters)
+
+
+# Hashing takes as long as asking SQLite for one row; a program asks the same few queries again and again.
+@lru_cache(maxsize=16_384, typed=True)
+def _hash(sql: str, *parameters: Value) -> str:
     parts = re.split(r"('(?:[^']|'')*'|\"(?:[^\"]|\"\")*\")", sql)
     parts[::2] = [re.sub(r"\s+", " ", part).lower() for part in parts[::2]]
     normal = "".join(parts).strip().removesuffix(";").strip()
-    return hashlib.sha256(json.dumps([normal, list(parameters)]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([normal, parameters]).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

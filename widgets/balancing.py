@@ -141,7 +141,7 @@ def _ticks(values: list[tuple[float, float]], name: str) -> Trace:
         "500 ms on average. How many with least connections?",
         unit="ms",
     ),
-    leaves_out="the network: a balancer sees every queue at once, and a request is where it goes in no time.",
+    leaves_out="the network; and near 100 % a short run has not met its longest queues, so it is below the formula.",
     utilisation=slider(0.1, 0.98, 0.8, "utilisation", step=0.01),
     servers=slider(2, 20, 5, "servers"),
     speed_ratio=slider(1.0, 10.0, 1.0, "half of the servers are faster by"),
@@ -201,7 +201,7 @@ def arena(
         at_random = f"at random {_time(means['random'])} on average (formula {_time(known[0][0])})"
     else:
         at_random = "at random the slow ones get more than they can do"
-    bound = f" One line for all would need {_time(common[0])}." if common else ""
+    bound = f" In the long run one line for all needs {_time(common[0])}." if common else ""
     return View(
         [
             Panel(
@@ -637,7 +637,7 @@ def black_hole(
                     line(
                         edges,
                         np.append(share, share[-1]),
-                        "to the broken server",
+                        "the broken server",
                         step=True,
                         color=1,
                     )

@@ -187,10 +187,15 @@ _CHANGED = 1
 
 
 @lru_cache(maxsize=64)
-def _ring_theory(servers: int, vnodes: int) -> tuple[float, float, float]:
-    """Where nine of ten hash functions put the share of one server, and the expected maximum over the mean."""
+def _share_range(servers: int, vnodes: int) -> tuple[float, float]:
+    """Between which shares nine of ten hash functions put one server."""
     low, high = (sharding.ring_share_percentile(servers, vnodes, percent) for percent in (5, 95))
-    return low, high, sharding.expected_max_over_mean(servers, vnodes)
+    return low, high
+
+
+@lru_cache(maxsize=64)
+def _expected_maximum(servers: int, vnodes: int) -> float:
+    return sharding.expected_max_over_mean(servers, vnodes)
 
 
 def _arcs(which: NDArray[np.bool_], radius: float, name: str, color: int) -> Trace:
@@ -202,7 +207,10 @@ def _arcs(which: NDArray[np.bool_], radius: float, name: str, color: int) -> Tra
         angles = np.arange(begin, end + 1) / _SECTORS * 2 * np.pi
         x += [*(radius * np.sin(angles)).tolist(), np.nan]
         y += [*(radius * np.cos(angles)).tolist(), np.nan]
-    return replace(line(x, y, name, color=color, width=15), legend=False)
+    drawn = line(x, y, name, color=color, width=15)
+    # Plotly leaves out points of a curve that a thin line would not miss.
+    style = {**drawn.style, "line": {**drawn.style["line"], "simplify": False}}
+    return replace(drawn, style=style, legend=False)
 
 
 def _owners(ring: sharding.Ring) -> NDArray[np.int32]:
@@ -244,8 +252,8 @@ def ring(servers: int, vnodes: int, change: str, seed: int) -> View:
     moved = sharding.moves(before, after, keys).share
     most = servers + adds
     expected = 1 / most
-    low, high, _ = _ring_theory(most, vnodes)
-    maximum = _ring_theory(len(after.nodes), vnodes)[2]
+    low, high = _share_range(most, vnodes)
+    maximum = _expected_maximum(len(after.nodes), vnodes)
     modulo = sharding.expected_moves("modulo", servers, "add" if adds else "remove")
     spread = sharding.load(after, keys)
     was = sharding.load(before, keys)

@@ -5,7 +5,7 @@ Each module ``bench_*.py`` has ``measure(rounds)``, which returns rows; the prog
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 
 class Row(TypedDict):
@@ -13,6 +13,7 @@ class Row(TypedDict):
 
     ``our_rate`` and ``peer_rate`` are medians over the rounds, in ``unit``; ``ratio`` is the median of how many
     times better ours was than the peer within each round, and ``goal`` the least that is asked of it.
+    ``parts`` says what ours is made of, in the same unit; ``machine`` is where it was measured, and with what.
     """
 
     name: str
@@ -22,3 +23,5 @@ class Row(TypedDict):
     unit: str
     ratio: float
     goal: float
+    parts: NotRequired[dict[str, float]]
+    machine: NotRequired[str]

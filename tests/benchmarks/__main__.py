@@ -56,7 +56,8 @@ def merge(rows: Iterable[Row], path: Path = RESULTS) -> None:
     kept: dict[tuple[str, str], Row] = {}
     if path.exists():
         kept = {(row["name"], row["peer"]): row for row in json.loads(path.read_text(encoding="utf-8"))}
-    kept |= {(row["name"], row["peer"]): row for row in rows}
+    here = machine()
+    kept |= {(row["name"], row["peer"]): {**row, "machine": here} for row in rows}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(list(kept.values()), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -79,14 +80,15 @@ def machine() -> str:
 
 def table(rows: list[Row]) -> Table:
     """Lay rows out for people."""
-    result = Table("what", "against", "ours", "theirs", "unit", "times better", "goal", "")
+    result = Table("what", "against", "ours", "theirs", "unit", "times better", "goal", "", "of which")
     for column in (2, 3, 5, 6):
         result.columns[column].justify = "right"
     for row in rows:
         numbers = (f"{row[key]:.3g}" for key in ("our_rate", "peer_rate"))  # type: ignore[literal-required]
         verdict = "[green]met[/]" if row["ratio"] >= row["goal"] else "[red]missed[/]"
         ratio, goal = f"{row['ratio']:.2f}", f"{row['goal']:.3g}"
-        result.add_row(row["name"], row["peer"], *numbers, row["unit"], ratio, goal, verdict)
+        parts = ", ".join(f"{part} {value:.3g}" for part, value in row.get("parts", {}).items())
+        result.add_row(row["name"], row["peer"], *numbers, row["unit"], ratio, goal, verdict, parts)
     return result
 
 
@@ -106,7 +108,8 @@ def main(arguments: list[str] | None = None) -> int:
         assert measured, f"{name} measured nothing"
         merge(measured)
         rows += measured
-    console = Console()
+    # Written to a file it need not fit a window.
+    console = Console() if sys.stdout.isatty() else Console(width=200)
     console.print(table(rows))
     console.print(machine(), highlight=False)
     return int(any(row["ratio"] < row["goal"] for row in rows))

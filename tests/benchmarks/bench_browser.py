@@ -11,13 +11,13 @@ from __future__ import annotations
 import tempfile
 import time
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 from typing import TypedDict
 
 from playwright.sync_api import Browser
 
 from tests.benchmarks import Row
-from tests.browser.lab import Visit, browser, lab_server, visit, write_notebook
+from tests.browser.lab import FLOOR, Visit, browser, lab_server, p95, visit, write_notebook
 
 PLOTS = 8
 
@@ -42,14 +42,6 @@ def waves(frequency):
     return View([panel], f"The frequency is {frequency}.", answer=1.0)
 '''
 OURS = ["import waves", *["waves.waves()"] * PLOTS]
-FLOOR = """
-import ipywidgets
-slider, label = ipywidgets.IntSlider(value=50, max=100), ipywidgets.Label("50")
-slider.add_class("floor-slider")
-label.add_class("floor-label")
-slider.observe(lambda change: setattr(label, "value", str(change["new"])), "value")
-ipywidgets.VBox([slider, label])
-"""
 PEER = [
     """
 import ipywidgets
@@ -80,10 +72,6 @@ def waves():
 """,
     *["waves()"] * PLOTS,
 ]
-
-
-def p95(values: list[float]) -> float:
-    return quantiles(values, n=20, method="inclusive")[-1]
 
 
 #: Opens what asks a question first, and says how many pictures there are.

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import Browser
@@ -36,13 +34,3 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     root = tmp_path_factory.mktemp("lab")
     with lab_server(root) as base:
         yield Server(base, root)
-
-
-@pytest.fixture(scope="package")
-def report() -> Iterator[dict[str, Any]]:
-    """Collects what is measured, by chapter; left in build/browser.json."""
-    chapters: dict[str, Any] = {}
-    yield chapters
-    if chapters:
-        BUILD.mkdir(exist_ok=True)
-        (BUILD / "browser.json").write_text(json.dumps(chapters, indent=2) + "\n", encoding="utf-8")

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import quantiles
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,6 +25,18 @@ from tests.conftest import find
 TOKEN = "workbook"
 #: A notebook that runs longer than this has stalled (milliseconds).
 RUN_TIMEOUT = 180_000
+
+#: A cell with the least that an answer from Python can cost.
+FLOOR = """import ipywidgets
+slider, label = ipywidgets.IntSlider(value=50, max=100), ipywidgets.Label("50")
+slider.add_class("floor-slider")
+label.add_class("floor-label")
+slider.observe(lambda change: setattr(label, "value", str(change["new"])), "value")
+ipywidgets.VBox([slider, label])"""
+
+
+def p95(values: list[float]) -> float:
+    return quantiles(values, n=20, method="inclusive")[-1]
 
 
 def free_port() -> int:

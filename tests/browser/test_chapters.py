@@ -1,7 +1,7 @@
 """Every chapter as a reader meets it: opened in JupyterLab, run, and every explorable moved.
 
-The tests of a chapter share one page, in the order they stand here.  They leave ``build/browser.json`` with
-what was measured and ``build/screenshots/<chapter>/`` for people to look at.
+The tests of a chapter share one page, in the order they stand here.  They leave
+``build/screenshots/<chapter>/`` for people to look at.  How fast it answers is the benchmark's part.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median, quantiles
 from typing import Any
 
 import pytest
@@ -26,14 +25,6 @@ pytestmark = pytest.mark.needs("chromium")
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 CHAPTERS = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 
-#: The least that an answer from Python can cost, measured on the chapter's own page.
-FLOOR = """import ipywidgets
-slider, label = ipywidgets.IntSlider(value=50, max=100), ipywidgets.Label("50")
-slider.add_class("floor-slider")
-label.add_class("floor-label")
-slider.observe(lambda change: setattr(label, "value", str(change["new"])), "value")
-ipywidgets.VBox([slider, label])"""
-
 
 @dataclass
 class Chapter:
@@ -42,7 +33,6 @@ class Chapter:
     stem: str
     visit: Visit
     promised: list[str]
-    received: int = 0
 
     def sections(self) -> Iterator[Section]:
         """Yield its explorables, opened past their questions, each scrolled into sight."""
@@ -64,23 +54,15 @@ def promised(notebook: dict[str, Any]) -> list[str]:
 
 
 @pytest.fixture(scope="module", params=CHAPTERS, ids=lambda path: path.stem)
-def chapter(
-    request: pytest.FixtureRequest, lab: Server, chromium: Browser, report: dict[str, Any]
-) -> Iterator[Chapter]:
+def chapter(request: pytest.FixtureRequest, lab: Server, chromium: Browser) -> Iterator[Chapter]:
     path: Path = request.param
     notebook = json.loads(path.read_text(encoding="utf-8"))
     names = promised(notebook)
-    cell: dict[str, Any] = {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": []}
-    notebook["cells"].append({**cell, "id": "the-floor", "source": FLOOR})
     (lab.root / path.name).write_text(json.dumps(notebook), encoding="utf-8")
     with visit(chromium, lab.base) as page:
         page.open(path.name)
         page.run_all()
-        running = Chapter(path.stem, page, names)
-        yield running
-        row = report.setdefault(path.stem, {})
-        row |= {"explorables": len(names), "bytes_received": running.received}
-        row["external_requests"] = len(page.external)
+        yield Chapter(path.stem, page, names)
         page.close_kernels()
 
 
@@ -123,7 +105,6 @@ def test_runs_and_draws_all(chapter: Chapter) -> None:
     ]
     assert failed == []
     chapter.visit.open_all()
-    chapter.received = chapter.visit.received
     assert [section.name for section in chapter.visit.sections()] == chapter.promised
     for number, section in enumerate(chapter.sections()):
         assert section.plot.locator(".main-svg").count(), section.name
@@ -321,36 +302,6 @@ def test_is_accessible(chapter: Chapter, theme: str) -> None:
     finally:
         chapter.visit.open_all()
         chapter.visit.theme("JupyterLab Light")
-
-
-def test_answers_and_says_how_fast(chapter: Chapter, report: dict[str, Any]) -> None:
-    """Measures, and holds nothing to a time: that is the benchmark's part."""
-    page = chapter.visit.page
-    ours: list[float] = []
-    floor: list[float] = []
-    slider, label = page.locator(".floor-slider .noUi-handle"), page.locator(".floor-label")
-    for section in chapter.sections():
-        control = section.root.locator(".sdw-control:not(.sdw-timeline) input[type=range]").first
-        if not control.count():
-            continue
-        for watched, handle, times in ((section.plot, control, ours), (label, slider, floor)):
-            for key in to_and_fro(handle):
-                times.append(chapter.visit.latency(handle, watched, key))
-                page.wait_for_timeout(40)
-    if ours:
-        row = report.setdefault(chapter.stem, {})
-        row |= {"p50_ms": median(ours), "p95_ms": p95(ours)}
-        row |= {"floor_p50_ms": median(floor), "floor_p95_ms": p95(floor)}
-
-
-def to_and_fro(slider: Locator) -> tuple[str, ...]:
-    """Return four keys that all move a slider, also one that stands at its end."""
-    at_end = slider.evaluate("(node) => node.max !== undefined && node.value === node.max")
-    return (("ArrowLeft", "ArrowRight") if at_end else ("ArrowRight", "ArrowLeft")) * 2
-
-
-def p95(values: list[float]) -> float:
-    return quantiles(values, n=20, method="inclusive")[-1]
 
 
 def test_keeps_to_this_machine(chapter: Chapter) -> None:
