@@ -12,9 +12,10 @@
 # # Chapter 4 · Load Balancing
 #
 # Ten servers stand behind a balancer that sends each request to whoever has been answering fastest. At 14:02 one of
-# them loses its connection to the database. From then on it answers every request in one millisecond, with an error.
-# Within ten seconds it gets nearly all of your traffic, because nobody is faster. The mean response time falls from
-# 140 ms to 2 ms. The latency dashboard has never looked better, and ninety-nine requests in a hundred fail.
+# them loses its connection to the database. From then on it answers every request in one millisecond, with an
+# error. Within ten seconds it gets nearly all of your traffic, because nobody is faster. The mean response time
+# falls from 140 ms to 2 ms. The latency dashboard has never looked better, and ninety-nine requests in a hundred
+# fail.
 #
 # The machine that decides where requests go is the smallest part of your system, and the one whose mistakes
 # everybody gets. In this chapter you will
@@ -26,8 +27,9 @@
 # - run real proxies and health endpoints, and make them lie and tell the truth;
 # - choose policy, health checks and placement for a fleet, with numbers.
 #
-# **Time:** about 150 minutes, and the exercises, in parts of 10 to 25 (look for *to here*). **Before you start:** you can read Python
-# and have built one web application. Chapter 1 has the queues in full; what is needed of them is repeated here.
+# **Time:** about 150 minutes, and the exercises, in parts of 10 to 25 (look for *to here*). **Before you start:**
+# you can read Python and have built one web application. Chapter 1 has the queues in full; what is needed of them
+# is repeated here.
 
 # %%
 import asyncio
@@ -60,9 +62,10 @@ requests = 400_000
 
 # %% [markdown]
 # Here is the incident, before any theory. Requests come at random, 60 a second; a server needs 100 ms for one on
-# average, so each of the ten is busy 60 % of the time. The balancer is a good one: it multiplies the smoothed response
-# time of a server by the requests it has open there, as Finagle and Linkerd do, and sends one request in a hundred
-# anywhere, to keep its figures fresh. Halfway through, server 3 begins to fail.
+# average, so each of the ten is busy 60 % of the time. The balancer is a good one. It multiplies the smoothed
+# response time of a server by the requests it has open there and one, the score of Finagle's and Linkerd's *peak
+# EWMA*, and takes the lowest; one request in a hundred goes anywhere, to keep its figures fresh. (The real ones
+# also eject servers that fail. This one only looks at times.) Halfway through, server 3 begins to fail.
 
 # %% tags=["conclusion"]
 TEN = [10.0] * 10  # requests a second that each server can do
@@ -98,21 +101,21 @@ assert 0.9 < run.share[2] < 1 - 0.01 * 0.9 + 5 * np.sqrt(0.01 / (requests / 2))
 assert after_s < before_s / 10
 
 # %% [markdown]
-# Nothing in this is exotic. Google's *Site Reliability Engineering* (chapter 20) calls it **sinkholing**, and the Amazon
-# Builders' Library (*Implementing health checks*, by David Yanacek) tells of the same thing in front of amazon.com. By
-# section 4.2.5 you will know why it happens, and by 4.6 what to do. First: what is a balancer for?
+# Nothing in this is exotic. Google's *Site Reliability Engineering* (chapter 20) calls it **sinkholing**, and the
+# Amazon Builders' Library (*Implementing health checks*, by David Yanacek) tells of the same thing in front of
+# amazon.com. By section 4.2.5 you will know why it happens, and by 4.6 what to do. First: what is a balancer for?
 
 # %% [markdown] covers=["4.1"]
 # ## 4.1 What is load balancing?
 #
-# One server first. Requests arrive at a rate $\lambda$, and it can do $\mu$ a second. Its **utilisation** is
-# $\rho = \lambda/\mu$. Below 1 it has a line of finite length; from 1 on the line grows for ever, by $\lambda - \mu$
+# One server first. Requests arrive at a rate $\lambda$, and it can do $\mu$ a second. Its **utilisation** is $\rho
+# = \lambda/\mu$. Below 1 it has a line of finite length; from 1 on the line grows for ever, by $\lambda - \mu$
 # requests a second. With $N$ servers that share the work the same holds for
 #
 # $$ \rho = \frac{\lambda}{N\mu} < 1 $$
 #
-# **Load balancing** is the decision which of the $N$ gets the next request. It buys you capacity (add a server), availability
-# (lose one), and maintenance at noon (take one out). The picture is always this one:
+# **Load balancing** is the decision which of the $N$ gets the next request. It buys you capacity (add a server),
+# availability (lose one), and maintenance at noon (take one out). The picture is always this one:
 #
 # ```text
 # clients ──▶ load balancer ──▶ server 1
@@ -135,26 +138,27 @@ for servers in (1, 7, 8, 9, 10, 16):
 pd.DataFrame.from_dict(rows, orient="index").rename_axis("servers")
 
 # %% [markdown]
-# So 80 requests a second of 100 ms each need nine servers. Is each of them then getting $L/N$ of the load $L$?
-# On average, yes. But a request does not wait for an average. It waits for those who are before it *in its own line*.
+# So 80 requests a second of 100 ms each need nine servers. Is each of them then getting $L/N$ of the load $L$? On
+# average, yes. But a request does not wait for an average. It waits for those who are before it *in its own line*.
 #
-# So here is the question that measures everything in this chapter. Ten servers, 80 % busy. At a supermarket they have
-# ten tills with a line each, and you pick one with your eyes shut. At the airport they have ten counters and **one**
-# line. By how much is the airport quicker?
+# So here is the question that measures everything in this chapter. Ten servers, 80 % busy. At a supermarket they
+# have ten tills with a line each, and you pick one with your eyes shut. At the airport they have ten counters and
+# **one** line. By how much is the airport quicker?
 
 # %%
 widgets.queueing.pool_or_split()
 
 # %% [markdown]
-# Same servers, same requests, same utilisation, and about a quarter of the response time. With ten lines a server stands idle while
-# next door people queue; with one line that never happens. The common line is the queue M/M/$c$, and the chance that you have to
-# wait at all is **Erlang's formula** $C(c, a)$, with the offered load $a = \lambda/\mu$:
+# Same servers, same requests, same utilisation, and about a quarter of the response time. With ten lines a server
+# stands idle while next door people queue; with one line that never happens. The common line is the queue M/M/$c$,
+# and the chance that you have to wait at all is **Erlang's formula** $C(c, a)$, with the offered load $a =
+# \lambda/\mu$:
 #
 # $$ C(c,a) = \frac{\frac{a^c}{c!}\frac{1}{1-\rho}}{\sum_{k<c}\frac{a^k}{k!}+\frac{a^c}{c!}\frac{1}{1-\rho}}, \qquad
 #    R = \frac1\mu + \frac{C(c,a)}{c\mu-\lambda} $$
 #
-# A line for each gives $R = 1/(\mu-\lambda/c)$. Both ends can be computed, so both ends can be checked against the simulator that
-# the rest of the chapter uses:
+# A line for each gives $R = 1/(\mu-\lambda/c)$. Both ends can be computed, so both ends can be checked against the
+# simulator that the rest of the chapter uses:
 
 
 # %% tags=["conclusion"]
@@ -191,40 +195,42 @@ print(
 )
 
 # %% [markdown]
-# Between **500 ms and 120 ms** lies everything a balancing policy can win or lose here. A balancer cannot keep the common line itself
-# (or it could: that is a message queue, chapter 10, and the servers then fetch). It must push each request into some server's line at once,
-# and it never learns in advance how long a request takes. All it can do is guess well.
+# Between **500 ms and 120 ms** lies everything a balancing policy can win or lose here. A balancer cannot keep the
+# common line itself (or it could: that is a message queue, chapter 10, and the servers then fetch). It must push
+# each request into some server's line at once, and it never learns in advance how long a request takes. All it can
+# do is guess well.
 #
-# Where does this break? The formulas want Poisson arrivals, exponential times and equal servers. Without them the two numbers are
-# others; that one line is the better stays. And where servers *share* one database, ten servers are not ten times one
-# (chapter 1's universal scalability law).
+# Where does this break? The formulas want Poisson arrivals, exponential times and equal servers. Without them the
+# two numbers are others; that one line is the better stays. And where servers *share* one database, ten servers are
+# not ten times one (chapter 1's universal scalability law).
 #
 # *To here: 15 min.*
 
 # %% [markdown] covers=["4.2"]
 # ## 4.2 Load balancing algorithms
 #
-# We begin blind and add one sense at a time. The blindest policy picks a server **at random**. It needs no state, and no balancer
-# has to know of another. You know its mean: 500 ms, a line for each. Here is what that looks like. Predict: for what share of the time does
-# one server have nothing to do while a request waits at another?
+# We begin blind and add one sense at a time. The blindest policy picks a server **at random**. It needs no state,
+# and no balancer has to know of another. You know its mean: 500 ms, a line for each. Here is what that looks like.
+# Predict: for what share of the time does one server have nothing to do while a request waits at another?
 
 # %%
 widgets.balancing.queues()
 
 # %% [markdown] covers=["4.2.1"]
-# The orange line is the waste that a common line would not have. That is all there is to win, and every policy below is an attempt to
-# win it without a common line. Try *round robin* and *least connections* in the picture, and watch the orange.
+# The orange line is the waste that a common line would not have. That is all there is to win, and every policy
+# below is an attempt to win it without a common line. Try *round robin* and *least connections* in the picture, and
+# watch the orange.
 #
 # ### 4.2.1 Round robin
 #
-# Request $n$ goes to server $n \bmod N$. One division a request, one number to remember, and each server gets exactly one
-# request in $N$. So all are equally loaded, and the lines equally long?
+# Request $n$ goes to server $n \bmod N$. One division a request, one number to remember, and each server gets
+# exactly one request in $N$. So all are equally loaded, and the lines equally long?
 #
-# They are not. Every server gets the same *number* of requests, and not the same *work*: a few long requests in a row, and one line
-# is ten deep while the neighbour idles. Round robin does not see it and goes on dealing.
+# They are not. Every server gets the same *number* of requests, and not the same *work*: a few long requests in a
+# row, and one line is ten deep while the neighbour idles. Round robin does not see it and goes on dealing.
 #
-# It is better than chance, because it spaces the arrivals at each server evenly: every tenth of a Poisson stream
-# is an Erlang stream of order 10, whose gaps vary little. In the queue E$_N$/M/1 an arrival finds a geometric number
+# It is better than chance, because it spaces the arrivals at each server evenly: every tenth of a Poisson stream is
+# an Erlang stream of order 10, whose gaps vary little. In the queue E$_N$/M/1 an arrival finds a geometric number
 # before it, with the root $\sigma$ of
 #
 # $$ \sigma = \left(\frac{N\rho}{N\rho + 1 - \sigma}\right)^{N}, \qquad R = \frac{1}{\mu\,(1-\sigma)} $$
@@ -254,14 +260,15 @@ print(
 pd.DataFrame(rows).rename_axis("mean response")
 
 # %% [markdown] errata=["E56"]
-# If all requests take the same time, round robin is as good as it gets. The more they differ, the less it helps. The measure of
-# *differ* is the squared coefficient of variation, variance over squared mean: 0, 1 and 0.8 in this table (the Pareto tail is
-# long, but its bulk is narrow). The rule to remember: **a blind policy is as good as your requests are alike**.
+# If all requests take the same time, round robin is as good as it gets. The more they differ, the less it helps.
+# The measure of *differ* is the squared coefficient of variation, variance over squared mean: 0, 1 and 0.8 in this
+# table (the Pareto tail is long, but its bulk is narrow). The rule to remember: **a blind policy is as good as your
+# requests are alike**.
 #
-# > **The guide says** that round robin needs O(1) space for its state, and five lines further that it needs no state.
-# > The first is right: it needs a counter. One number seems nothing to argue about, until you run several
-# > balancers. Each has a counter of its own, and what a server sees is then a *mixture* of several regular streams, which is
-# > less regular:
+# > **The guide says** that round robin needs O(1) space for its state, and five lines further that it needs no
+# > state. The first is right: it needs a counter. One number seems nothing to argue about, until you run several
+# > balancers. Each has a counter of its own, and what a server sees is then a *mixture* of several regular streams,
+# > which is less regular:
 
 # %% tags=["conclusion"]
 counters = {
@@ -276,9 +283,10 @@ blind = split.response_s * 1e3
 assert counters[1][0] < counters[64][0] < blind + counters[64][1]
 
 # %% [markdown]
-# > With 64 balancers round robin is most of the way back to picking blindly (500 ms). One shared counter would restore it, and must then be an atomic one,
-# > which every request in the data centre touches. Nobody does that. (That the mixture of many sparse
-# > streams tends to a Poisson stream is the Palm–Khintchine theorem.)
+# > With 64 balancers round robin is most of the way back to picking blindly (500 ms). One shared counter would
+# > restore it, and must then be an atomic one, which every request in the data centre touches: much ado for a
+# > policy whose charm is to need nothing. (That the mixture of many sparse streams tends to a Poisson stream is the
+# > Palm–Khintchine theorem.)
 #
 # *To here: 25 min.*
 
@@ -286,8 +294,8 @@ assert counters[1][0] < counters[64][0] < blind + counters[64][1]
 # ### 4.2.2 Least connections
 #
 # Now the balancer opens its eyes. It knows what it has sent where and what has come back, so it can count the open
-# **connections** (requests in flight) of each server and take the server with the fewest. If it is the only balancer, that
-# count *is* the queue at the server, and the policy is **join the shortest queue**.
+# **connections** (requests in flight) of each server and take the server with the fewest. If it is the only
+# balancer, that count *is* the queue at the server, and the policy is **join the shortest queue**.
 
 # %% tags=["conclusion"]
 rows, means = {}, {}
@@ -310,12 +318,13 @@ assert means["least connections"] < means["power of two choices"] < means["round
 pd.DataFrame.from_dict(rows, orient="index")
 
 # %% [markdown]
-# Least connections comes within about 15 % of the common line. Nearly everything there is to win comes from one integer
-# a server.
+# Least connections comes within about 15 % of the common line. Nearly everything there is to win comes from one
+# integer a server.
 #
 # **Power of two choices** looks at *two* servers picked at random and takes the better. That is a fifth of the
 # information, and it gets most of the gain. In the limit of many servers the share of servers with $i$ or more
-# requests falls as $\rho^{2^i-1}$ instead of $\rho^i$, doubly exponentially (Mitzenmacher 2001), and the mean response is
+# requests falls as $\rho^{2^i-1}$ instead of $\rho^i$, doubly exponentially (Mitzenmacher 2001), and the mean
+# response is
 #
 # $$ R = \frac1\mu \sum_{i\ge1} \rho^{2^i-2} $$
 
@@ -329,9 +338,9 @@ print(f"many servers: {limit:.0f} ms")
 assert abs(mean - limit) < error + limit / 100
 
 # %% [markdown] errata=["E57"]
-# > **The guide says** that least connections works because the queue is shorter and so, by Little's law, the response
-# > time is lower. Little's law, $L = \lambda W$, relates *averages* over a long time. It holds for every policy, the good and the
-# > bad, and can prefer none:
+# > **The guide says** that least connections works because the queue is shorter and so, by Little's law, the
+# > response time is lower. Little's law, $L = \lambda W$, relates *averages* over a long time. It holds for every
+# > policy, the good and the bad, and can prefer none:
 
 # %% tags=["conclusion"]
 for policy in ("random", "round robin", "least connections"):
@@ -347,22 +356,23 @@ for policy in ("random", "round robin", "least connections"):
     assert abs(lengths.mean() - product) < 5 * lengths.std() / 100 + 0.05
 
 # %% [markdown]
-# > That the shortest queue is the right one to join is a separate theorem, with conditions: equal servers and exponential
-# > times (Winston 1977). There are service times for which it is *not* the best (Whitt 1986). And servers of
-# > different speed break it at once: three before you at a fast server beat one before you at a slow one. Most of all, it wants to see
-# > the queues as they *are*.
+# > That the shortest queue is the right one to join is a separate theorem, with conditions: equal servers and
+# > exponential times (Winston 1977). There are service times for which it is *not* the best (Whitt 1986). And
+# > servers of different speed break it at once: three before you at a fast server beat one before you at a slow
+# > one. Most of all, it wants to see the queues as they *are*.
 #
 # ### The view from yesterday
 #
-# Say the counts come from a metrics system that scrapes the servers. How old may they be? Predict: servers 80 % busy, a view refreshed once
-# a second. Does least connections still beat picking blindly?
+# Say the counts come from a metrics system that scrapes the servers. How old may they be? Predict: servers 80 %
+# busy, a view refreshed once a second. Does least connections still beat picking blindly?
 
 # %%
 widgets.balancing.stale_views()
 
 # %% [markdown]
-# It does not, by far: with news once a second it takes more than twice as long as choosing blindly. Until the next refresh everybody believes that the same few servers are the least busy, and runs
-# there. This is **herding**. The cell says at which age each policy falls behind random choice:
+# It does not, by far: with news once a second it takes more than twice as long as choosing blindly. Until the next
+# refresh everybody believes that the same few servers are the least busy, and runs there. This is **herding**. The
+# cell says at which age each policy falls behind random choice:
 
 # %% tags=["conclusion"]
 ages = (0, 0.1, 0.2, 0.5, 1, 2, 5)
@@ -379,10 +389,10 @@ assert old["least connections"] > old["power of two choices"] > old["random"]
 stale.map("{:,.0f} ms".format)
 
 # %% [markdown]
-# One service time of age (100 ms), and power of two choices has caught up. Five, and least connections is worse than
-# blind. The half-blind policy is better *because* it is half blind: it always spreads a herd over all the pairs. But at
-# fifty service times even it loses to chance. Old information is worse than none if you believe it (Mitzenmacher, *How Useful Is Old
-# Information?*, 2000).
+# One service time of age (100 ms), and power of two choices has caught up. Five, and least connections is worse
+# than blind. The half-blind policy is better *because* it is half blind: it always spreads a herd over all the
+# pairs. But at fifty service times even it loses to chance. Old information is worse than none if you believe it
+# (Mitzenmacher, *How Useful Is Old Information?*, 2000).
 #
 # A milder form of the same disease needs no metrics system. It needs several balancers, each of which sees its own
 # connections only:
@@ -406,19 +416,20 @@ assert crowd["join the shortest queue"] < crowd["least connections"] / 2
 several.map("{:.0f} ms".format)
 
 # %% [markdown]
-# *Join the shortest queue* asks the servers and does not care how many ask. The others see only what is their own. At 16 balancers
-# least connections and power of two choices have met. At 64 there are some 34 requests in flight (Little's law: 80 a second × 0.43 s),
-# half of one for each balancer: it has next to nothing to count, and is nearly blind again. What real systems do: fewer balancers, subsets of servers for each (*Site Reliability Engineering*, chapter 20), or load reports that
-# ride on the answers.
+# *Join the shortest queue* asks the servers and does not care how many ask. The others see only what is their own.
+# At 16 balancers least connections and power of two choices have met. At 64 there are some 34 requests in flight
+# (Little's law: 80 a second × 0.43 s), half of one for each balancer: it has next to nothing to count, and is
+# nearly blind again. What real systems do: fewer balancers, subsets of servers for each (*Site Reliability
+# Engineering*, chapter 20), or load reports that ride on the answers.
 #
 # *To here: 45 min.*
 
 # %% [markdown] covers=["4.2.3"]
 # ### 4.2.3 Weighted round robin
 #
-# Servers are not alike: an old machine among new ones, a container that got half a core. Give each a **weight**, its capacity, and
-# deal in proportion: server $i$ gets the share $w_i/\sum w$. What does plain round robin do if one of ten servers is half as
-# fast?
+# Servers are not alike: an old machine among new ones, a container that got half a core. Give each a **weight**,
+# its capacity, and deal in proportion: server $i$ gets the share $w_i/\sum w$. What does plain round robin do if
+# one of ten servers is half as fast?
 
 
 # %% tags=["conclusion"]
@@ -452,23 +463,25 @@ print(
 pd.DataFrame.from_dict(rows, orient="index")
 
 # %% [markdown]
-# One slow server in ten, and round robin has no steady state: whatever you measure there is the length of the experiment, and not a property of
-# the system. Weights repair that. Least connections needs none, because a slow server's connections stay open longer; but it still keeps
-# the slow one busier than the others, as it counts heads and not seconds.
+# One slow server in ten, and round robin has no steady state: whatever you measure there is the length of the
+# experiment, and not a property of the system. Weights repair that. Least connections needs none, because a slow
+# server's connections stay open longer; but it still keeps the slow one busier than the others, as it counts heads
+# and not seconds.
 #
-# How do you deal by weights? The obvious way reads a list in which server $i$ stands $w_i$ times. With weights 5, 1, 1 that gives five in a
-# row to the same server. The better way (nginx, since 2012) is **smooth weighted round robin**: raise everybody by its weight, choose the
-# highest, lower the chosen one by the sum. Step through all three.
+# How do you deal by weights? The obvious way reads a list in which server $i$ stands $w_i$ times. With weights 5,
+# 1, 1 that gives five in a row to the same server. The better way (nginx, since 2012) is **smooth weighted round
+# robin**: raise everybody by its weight, choose the highest, lower the chosen one by the sum. Step through all
+# three.
 
 # %%
 widgets.balancing.weighted_round_robin()
 
 # %% [markdown] errata=["E58"]
-# With the first rule B, which weighs least, gets twice its share, and C half of its own. Choose *smooth* and step on: the same six requests come
-# again and again, three for A, one for B, two for C.
+# With the first rule B, which weighs least, gets twice its share, and C half of its own. Choose *smooth* and step
+# on: the same six requests come again and again, three for A, one for B, two for C.
 #
-# > **The guide's recipe** is *current weight = (current weight + weight) mod total; take the highest*, and beside it stands the example: weights 3, 1, 2 give
-# > 50 %, 16.7 % and 33.3 %. Run the recipe, and it does not give that:
+# > **The guide's recipe** is *current weight = (current weight + weight) mod total; take the highest*, and beside
+# > it stands the example: weights 3, 1, 2 give 50 %, 16.7 % and 33.3 %. Run the recipe, and it does not give that:
 
 
 # %% tags=["conclusion"]
@@ -504,11 +517,12 @@ sequences = {
 print(f"weights 5, 1, 1: smooth {sequences['smooth']}, list {sequences['expanded']}")
 
 # %% [markdown]
-# > Equal weights 1, 1 send *everything* to one server. The reason: the recipe never takes anything from the server it has
-# > chosen, so being chosen leaves no trace, and a modulo does not count. The smooth rule keeps an account. The current weights always sum to
-# > zero after a choice, and after $\sum w$ choices each server has been raised $w_i \sum w$ in all, and lowered by $\sum w$ for each time it was
-# > chosen, so being back at zero means chosen $w_i$ times. (nginx, *Upstream: smooth weighted round-robin balancing*, 2012; its commit message
-# > has the sequence `a a b a c a a`, the one above.)
+# > Equal weights 1, 1 send *everything* to one server. The reason: the recipe never takes anything from the server
+# > it has chosen, so being chosen leaves no trace, and a modulo does not count. The smooth rule keeps an account.
+# > The current weights always sum to zero after a choice, and after $\sum w$ choices each server has been raised
+# > $w_i \sum w$ in all, and lowered by $\sum w$ for each time it was chosen, so being back at zero means chosen
+# > $w_i$ times. (nginx, *Upstream: smooth weighted round-robin balancing*, 2012; its commit message has the
+# > sequence `a a b a c a a`, the one above.)
 #
 # Weights come from somebody who measured once. When the machine slows down in the afternoon, they do not.
 #
@@ -517,9 +531,9 @@ print(f"weights 5, 1, 1: smooth {sequences['smooth']}, list {sequences['expanded
 # %% [markdown] covers=["4.2.4"]
 # ### 4.2.4 IP hash
 #
-# All policies so far send a client anywhere. Sometimes you want the opposite: the same client to the same server, because that one has the
-# client's session, its connection, its warm cache. So hash the client's address, and take server number
-# $\text{hash}(\text{ip}) \bmod N$: no table, no state, and every balancer decides alike.
+# All policies so far send a client anywhere. Sometimes you want the opposite: the same client to the same server,
+# because that one has the client's session, its connection, its warm cache. So hash the client's address, and take
+# server number $\text{hash}(\text{ip}) \bmod N$: no table, no state, and every balancer decides alike.
 
 # %%
 addresses = sharding.hash_keys(np.arange(8))
@@ -533,8 +547,9 @@ pd.DataFrame(
 ).T
 
 # %% [markdown] errata=["E59"]
-# > **The guide says** that IP hash is *based on consistent hashing* and that a client *always* gets the same server. A remainder
-# > is the opposite of consistent hashing. Going from 10 to 11 servers, a key stays only if both remainders agree, which is one in eleven:
+# > **The guide says** that IP hash is *based on consistent hashing* and that a client *always* gets the same
+# > server. A remainder is the opposite of consistent hashing. Going from 10 to 11 servers, a key stays only if both
+# > remainders agree, which is one in eleven:
 
 # %% tags=["conclusion"]
 keys = np.arange(requests)
@@ -554,26 +569,28 @@ for method in ("modulo", "ring", "rendezvous", "jump", "Maglev"):
 pd.DataFrame.from_dict(rows, orient="index")
 
 # %% [markdown]
-# > And *always* fails for other reasons too. A phone changes its address between two masts. A company of 5,000 has one address (a
-# > **NAT**), and so one server: section 4.5 computes what that does. nginx's `ip_hash` uses only the first three
-# > numbers of an IPv4 address, so 256 neighbours are one client (documentation of `ngx_http_upstream_module`).
+# > And *always* fails for other reasons too. A phone changes its address between two masts. A company of 5,000 has
+# > one address (a **NAT**), and so one server: section 4.5 computes what that does. nginx's `ip_hash` uses only the
+# > first three numbers of an IPv4 address, so 256 neighbours are one client (documentation of
+# > `ngx_http_upstream_module`).
 #
-# **Consistent hashing** (Karger and others 1997) makes a change of servers cheap. Hash the servers too, onto the same circle of
-# $2^{32}$ places. A key belongs to the first server clockwise. A new server takes over a part of *one* arc, and nobody else notices. One
-# place a server is too few, so each gets many, its **virtual nodes**. Before you look: ten servers with a hundred places
-# each, and an eleventh comes. What share of the keys moves? And what, if each has only one?
+# **Consistent hashing** (Karger and others 1997) makes a change of servers cheap. Hash the servers too, onto the
+# same circle of $2^{32}$ places. A key belongs to the first server clockwise. A new server takes over a part of
+# *one* arc, and nobody else notices. One place a server is too few, so each gets many, its **virtual nodes**.
+# Before you look: ten servers with a hundred places each, and an eleventh comes. What share of the keys moves? And
+# what, if each has only one?
 
 # %%
 widgets.sharding.ring()
 
 # %% [markdown] errata=["E61"]
-# The thin outer strokes are all that moves: a tenth of the circle in a hundred small pieces, a few from every server, and nothing
-# between old servers. Now set the virtual nodes to 1 and change the seed a few times. The average is the same, and you would not want to be
-# on call for any single one.
+# The thin outer strokes are all that moves: a tenth of the circle in a hundred small pieces, a few from every
+# server, and nothing between old servers. Now set the virtual nodes to 1 and change the seed a few times. The
+# average is the same, and you would not want to be on call for any single one.
 #
-# > **The guide says** that only $K/N$ of the keys move. Three corrections. It is $K/(N+1)$ when a server is added and $K/N$ when one is
-# > removed, with $N$ the number *before*. It is an *expected* value. And with one place a server the expectation says little, as
-# > two hundred rings with different hash functions show:
+# > **The guide says** that only $K/N$ of the keys move. Three corrections. It is $K/(N+1)$ when a server is added
+# > and $K/N$ when one is removed, with $N$ the number *before*. It is an *expected* value. And with one place a
+# > server the expectation says little, as two hundred rings with different hash functions show:
 
 
 # %% tags=["conclusion"]
@@ -615,19 +632,21 @@ for vnodes in (1, 10, 100, 1_000):
 pd.DataFrame.from_dict(rows, orient="index").rename_axis("virtual nodes")
 
 # %% [markdown]
-# > One place each: anything from less than one to more than twenty per cent moves, and the busiest server has about three times the average. A hundred
-# > places: 9 % ± 1, and 16 % above the average. The spread goes down with the root of the number of places $V$: the new server's part of the
-# > circle is Beta-distributed with mean $1/(N+1)$ and variance $\frac{N}{(N+1)^2((N+1)V+1)}$. (Dynamo, SOSP 2007, is where most people
-# > learned of virtual nodes.)
+# > One place each: anything from less than one to more than twenty per cent moves, and the busiest server has about
+# > three times the average. A hundred places: 9 % ± 1, and 16 % above the average. The spread goes down with the
+# > root of the number of places $V$: the new server's part of the circle is Beta-distributed with mean $1/(N+1)$
+# > and variance $\frac{N}{(N+1)^2((N+1)V+1)}$. (Dynamo, SOSP 2007, is where most people learned of virtual nodes.)
 #
-# The other names in the table above are other answers to the same question. **Rendezvous** hashing gives each server a score for each key and takes
-# the highest; **jump** hash needs no memory but can only add and remove at the end; **Maglev**, Google's balancer, fills a table of 65,537 entries, pays with a few
-# needless moves and gets the best balance of all. None of them looks at the load. **Consistent hashing with bounded loads** does: no
-# server may have more than 1.25 times (say) the mean number of connections; a key whose server is full goes on clockwise.
+# The other names in the table above are other answers to the same question. **Rendezvous** hashing gives each
+# server a score for each key and takes the highest; **jump** hash needs no memory but can only add and remove at
+# the end; **Maglev**, Google's balancer, fills a table of 65,537 entries, pays with a few needless moves and gets
+# the best balance of all. None of them looks at the load. **Consistent hashing with bounded loads** does: no server
+# may have more than 1.25 times (say) the mean number of connections; a key whose server is full goes on clockwise.
 
 # %% [markdown] errata=["E60"]
-# > **The guide gives** a *collision probability* of about $1/N$. That is the chance that two *given* clients share a server, and they are meant
-# > to: 1,000 clients on 10 servers must share. What you want to know is how many the **fullest** server gets:
+# > **The guide gives** a *collision probability* of about $1/N$. That is the chance that two *given* clients share
+# > a server, and they are meant to: 1,000 clients on 10 servers must share. What you want to know is how many the
+# > **fullest** server gets:
 
 # %% tags=["conclusion"]
 rng = np.random.default_rng(seed)
@@ -643,22 +662,23 @@ for clients in (10, 1_000, 100_000):
     )
 
 # %% [markdown]
-# > With ten clients the fullest server has nearly three. With 100,000 the law of large numbers has evened it out. The relative excess falls like
-# > $\sqrt{2 N \ln N / m}$ for $m$ clients (balls into bins; Mitzenmacher and Upfal, *Probability and Computing*). This holds for clients that are
-# > *alike*; one that makes a third of your requests is not evened out by anything.
+# > With ten clients the fullest server has nearly three. With 100,000 the law of large numbers has evened it out.
+# > The relative excess falls like $\sqrt{2 N \ln N / m}$ for $m$ clients (balls into bins; Mitzenmacher and Upfal,
+# > *Probability and Computing*). This holds for clients that are *alike*; one that makes a third of your requests
+# > is not evened out by anything.
 #
 # *To here: 75 min.*
 
 # %% [markdown] covers=["4.2.5"]
 # ### 4.2.5 Least response time
 #
-# Connections count heads. Why not measure what users feel? Keep for each server an **exponential moving average** of its
-# response times $x$,
+# Connections count heads. Why not measure what users feel? Keep for each server an **exponential moving average**
+# of its response times $x$,
 #
 # $$ \text{EMA} \leftarrow \alpha x + (1-\alpha)\,\text{EMA} $$
 #
-# with $\alpha$ between 0.1 and 0.3, and send the request to the lowest. The last $k$ answers together have the weight $1-(1-\alpha)^k$: with
-# $\alpha = 0.2$ ten answers make up 89 % of what you believe.
+# with $\alpha$ between 0.1 and 0.3, and send the request to the lowest. The last $k$ answers together have the
+# weight $1-(1-\alpha)^k$: with $\alpha = 0.2$ ten answers make up 89 % of what you believe.
 #
 # First with all servers healthy, and only 60 % busy. What can go wrong?
 
@@ -684,25 +704,38 @@ assert means["response time × connections"] < means["random"]
 pd.DataFrame.from_dict(rows, orient="index")
 
 # %% [markdown]
-# The bare formula is a disaster: everybody goes to the server that was fastest, and nobody learns that it has become
-# the slowest until the first answer is back out of its long line. The guide lists *oscillation* among the disadvantages; here it is. Multiplying by the
-# open connections and one mends it, because your own requests count before they are answered. What the last column shows is subtler: a server that
-# was slow *once* may never be asked again, and so can never prove that it has recovered. A little **exploration** mends that.
+# The bare formula is a disaster: everybody goes to the server that was fastest, and nobody learns that it has
+# become the slowest until the first answer is back out of its long line. The guide lists *oscillation* among the
+# disadvantages; here it is. Multiplying by the open connections and one mends it, because your own requests count
+# before they are answered. What the last column shows is subtler: a server that was slow *once* may never be asked
+# again, and so can never prove that it has recovered. A little **exploration** mends that.
 #
 # Now let one of them fail, quickly. Predict its share of the requests from then on.
 
 # %%
 widgets.balancing.black_hole()
 
+# %% [markdown]
+# On the right, what the balancer believes: the broken server falls to a millisecond, and the beliefs about the
+# others stay where they were, as nobody asks them any more. Three positions of the controls, to try yourself:
+
+# %%
+for settings in (
+    {"explore": 2.0},
+    {"errors": "a timeout of 5 s"},
+    {"errors": "a timeout of 5 s", "explore": 2.0},
+):
+    print(", ".join(f"{name} {value}" for name, value in settings.items()))
+    print("   ", widgets.balancing.black_hole.view(**settings).sentence.split(":")[0])
+
 # %% [markdown] errata=["E62"]
-# On the right, what the balancer believes: the broken server falls to a millisecond, and the beliefs about the others stay where they were, as nobody
-# asks them any more. Exploration alone does not help, because it keeps finding that the broken server is fast. Let an error count as a timeout of 5 s, and the
-# line goes up instead of down; a sixth of the requests still goes there, as the herd makes the others look worse than a timeout at times. Do both, with
-# 2 % sent to any server, and it gets one request in seven hundred.
+# Exploration alone does not help, because it keeps finding that the broken server is fast. An error that counts as
+# a timeout turns its line upwards, and still a sixth of the requests goes there, as the herd makes the others look
+# worse than a timeout at times. It takes both.
 #
-# > **The guide says** that response time is *a good indicator of server health*. It is an indicator of *speed*, and nothing is as fast as an
-# > error. The failing server needs a handful of requests to become everybody's favourite: with $\alpha = 0.2$, an average that starts at 140 ms is below
-# > 20 ms after nine answers of one millisecond.
+# > **The guide says** that response time is *a good indicator of server health*. It is an indicator of *speed*, and
+# > nothing is as fast as an error. The failing server needs a handful of requests to become everybody's favourite:
+# > with $\alpha = 0.2$, an average that starts at 140 ms is below 20 ms after nine answers of one millisecond.
 #
 # The same incident as at the beginning of the chapter, with the policies of this chapter, and three ways out:
 
@@ -746,21 +779,23 @@ assert share["  an error counts as 10 s"] < 0.05
 pd.DataFrame.from_dict(rows, orient="index")
 
 # %% [markdown]
-# Even least connections is drawn in, as a server that answers in a millisecond always looks idle. Round robin, the blind one, gives
-# the failing server its tenth and no more: a policy that trusts nothing cannot be lied to. What helps is to make failure look like what it is. Let an
-# error **count as slow**; take the server out by a **health check** that does what a request does, or by counting its errors (**outlier
-# detection**, as Envoy does); or let the server itself *delay* its errors, which is what the Builders' Library tells of.
+# Even least connections is drawn in, as a server that answers in a millisecond always looks idle. Round robin, the
+# blind one, gives the failing server its tenth and no more: a policy that trusts nothing cannot be lied to. What
+# helps is to make failure look like what it is. Let an error **count as slow**; take the server out by a **health
+# check** that does what a request does, or by counting its errors (**outlier detection**, as Envoy does); or let
+# the server itself *delay* its errors, which is what the Builders' Library tells of.
 #
 # *To here: 90 min.*
 
 # %% [markdown] covers=["4.2.6"] errata=["E63"]
 # ### 4.2.6 Resource-based
 #
-# Ask the servers for their load, CPU and memory, and take the lowest. It is the only policy here that knows about work which did not come through you: a
-# backup, a neighbour on the same machine. What is "the lowest", when there are two numbers?
+# Ask the servers for their load, CPU and memory, and take the lowest. It is the only policy here that knows about
+# work which did not come through you: a backup, a neighbour on the same machine. What is "the lowest", when there
+# are two numbers?
 #
-# > **The guide writes** `argmin(cpu_usage[i] or memory_usage[i])`. Read as English, that is undecided. Read as code, in Python as in JavaScript, `or` gives the
-# > first value unless it is zero, so memory is never looked at:
+# > **The guide writes** `argmin(cpu_usage[i] or memory_usage[i])`. Read as English, that is undecided. Read as
+# > code, in Python as in JavaScript, `or` gives the first value unless it is zero, so memory is never looked at:
 
 # %% tags=["conclusion"]
 cpu, memory = [0.90, 0.05], [0.10, 0.99]
@@ -773,10 +808,11 @@ assert balancing.pick_by_resources(cpu, memory, "or") == 1
 assert balancing.pick_by_resources(cpu, memory, "max") == 0
 
 # %% [markdown]
-# > The second server has one per cent of its memory left, and `or` sends it everything. Take the *scarcer* of the two, `max(cpu, memory)`, or a
-# > weighted score.
+# > The second server has one per cent of its memory left, and `or` sends it everything. Take the *scarcer* of the
+# > two, `max(cpu, memory)`, or a weighted score.
 #
-# The larger problem is not in the formula. CPU load is an *average over a window* that somebody collects *now and then*: it is old twice. Ten servers, 80 %:
+# The larger problem is not in the formula. CPU load is an *average over a window* that somebody collects *now and
+# then*: it is old twice. Ten servers, 80 %:
 
 # %% tags=["conclusion"]
 resources = pd.DataFrame(
@@ -793,21 +829,24 @@ assert (resources.iloc[2] > 10 * blind).all()
 resources.map("{:,.0f} ms".format)
 
 # %% [markdown]
-# Collected at once, it lies between least connections and random. Collected every five seconds, which is good for a metrics system, it herds
-# worse than anything else in this chapter. Use load reports for *slow* decisions: weights that change over minutes, and how many servers there are.
+# Collected at once, it lies between least connections and random. Collected every five seconds, which is good for a
+# metrics system, it herds worse than anything else in this chapter. Use load reports for *slow* decisions: weights
+# that change over minutes, and how many servers there are.
 #
 # ### All of them, side by side
 #
-# Everything of this section in one playground. Begin with equal servers, then make requests unequal (Pareto), then servers (speed ratio), and say
-# before each step who loses.
+# Everything of this section in one playground. Begin with equal servers, then make requests unequal (Pareto), then
+# servers (speed ratio), and say before each step who loses.
 
 # %%
 widgets.balancing.arena()
 
 # %% [markdown]
-# The strokes are what theory says for the two ends, choosing blindly and one common line; all policies that make sense lie between them. With Pareto
-# times the gap between median and P99 widens; with unequal servers the lines of the blind ones grow without end, and least connections stays; from about four times the speed on, response time × connections is
-# ahead, as it counts seconds and not heads. No row wins everywhere. A short table to carry into an interview:
+# The strokes are what theory says for the two ends, choosing blindly and one common line; all policies that make
+# sense lie between them. With Pareto times the gap between median and P99 widens; with unequal servers the lines of
+# the blind ones grow without end, and least connections stays; from about four times the speed on, response time ×
+# connections is ahead, as it counts seconds and not heads. No row wins everywhere. A short table to carry into an
+# interview:
 #
 # | policy | needs to know | good for | breaks when |
 # |---|---|---|---|
@@ -828,16 +867,18 @@ widgets.balancing.arena()
 #
 # ### 4.3.1 Layer 4 (transport)
 #
-# A **layer 4** balancer sees packets: addresses, ports, and the beginning and end of a TCP connection. It chooses a server once, when the
-# connection is opened, and from then on copies bytes. It is quick, works for any protocol, and does not know that there are requests.
+# A **layer 4** balancer sees packets: addresses, ports, and the beginning and end of a TCP connection. It chooses a
+# server once, when the connection is opened, and from then on copies bytes. It is quick, works for any protocol,
+# and does not know that there are requests.
 #
 # ### 4.3.2 Layer 7 (application)
 #
-# A **layer 7** balancer ends the connection, reads the HTTP in it, and chooses for each *request*. So it can route by path, header or cookie, repeat what is safe to
-# repeat, count errors, and compress. It pays with processor time, and it must hold your certificates.
+# A **layer 7** balancer ends the connection, reads the HTTP in it, and chooses for each *request*. So it can route
+# by path, header or cookie, repeat what is safe to repeat, count errors, and compress. It pays with processor time,
+# and it must hold your certificates.
 #
-# Below are both kinds, real ones: two hundred lines of `asyncio` on your machine, in front of real HTTP servers. Six clients keep their connections open. One of them
-# makes forty requests, the others four each:
+# Below are both kinds, real ones: a few hundred lines of `asyncio` on your machine, in front of real HTTP servers.
+# Six clients keep their connections open. One of them makes forty requests, the others four each:
 
 # %% tags=["conclusion"]
 sizes = [40, 4, 4, 4, 4, 4]
@@ -851,21 +892,41 @@ for layer in proxies.LAYERS:
 pd.DataFrame.from_dict(rows, orient="index")
 
 # %% [markdown]
-# Layer 4 dealt out the *connections* in perfect turn, two for each server, and one server got three quarters of the requests. Layer 7 dealt out the
-# requests. With HTTP/1.1 connections are kept open, with HTTP/2 and gRPC a client keeps *one* for everything and for hours, so this is the usual case and not the odd
-# one. How long must connections live for that to matter?
+# Layer 4 dealt out the *connections* in perfect turn, two for each server, and one server got three quarters of the
+# requests. Layer 7 dealt out the requests. With HTTP/1.1 connections are kept open, with HTTP/2 and gRPC a client
+# keeps *one* for everything and for hours, so this is the usual case and not the odd one. How long must connections
+# live for that to matter?
 
 # %%
 widgets.proxies.keep_alive()
 
 # %% [markdown]
-# The fewer and longer the connections, the fewer the decisions, and the less the law of large numbers can even out. $K$ connections of mean size $\bar r$
-# and standard deviation $s$, dealt out to $N$ servers, leave a relative spread of about
+# The fewer and longer the connections, the fewer the decisions, and the less the law of large numbers can even out.
+# $K$ connections of mean size $\bar r$ and standard deviation $s$, dealt out to $N$ servers, leave a relative
+# spread of about
 #
 # $$ \frac{s}{\bar r}\sqrt{\frac{N-1}{K}} $$
 #
-# Remedies: close connections after some requests or minutes (gRPC servers have `MAX_CONNECTION_AGE`), or choose in the client, which knows its requests.
+# Remedies: close connections after some requests or minutes (gRPC servers have `MAX_CONNECTION_AGE`), or choose in
+# the client, which knows its requests.
 #
+# What layer 7 can do and layer 4 cannot: send pictures to a server of their own. (Look at who the server thinks is
+# asking. Behind any balancer the peer is the balancer; the client stands in a header, `X-Forwarded-For`, which a
+# client can also write itself.)
+
+# %%
+async with (
+    proxies.serve("layer 7", 3, routes={"/images": "C"}) as (proxy, _),
+    httpx.AsyncClient(base_url=proxy.url) as client,
+):
+    for path in ("/", "/images/logo.png", "/basket", "/images/cat.png"):
+        told = (await client.get(path)).json()
+        print(
+            f"{path:17} server {told['server']}, peer {told['peer'].split(':')[0]}, "
+            f"forwarded for {told['forwarded for']}"
+        )
+
+# %% [markdown]
 # Then the day a server dies with requests in its hands:
 
 # %% tags=["conclusion"]
@@ -884,22 +945,26 @@ assert failures["layer 7", "GET"] == 0 < failures["layer 4", "GET"]
 assert failures["layer 7", "POST"] > 0
 
 # %% [markdown]
-# Layer 4 has nothing to repeat: it does not know which bytes were a request. Layer 7 sends the lost `GET`s to somebody else and the clients notice nothing. A lost `POST` it must
-# not repeat, as nobody knows whether it was carried out (RFC 9110, section 9.2.2; chapter 9 has the cure, idempotency keys).
+# Layer 4 has nothing to repeat: it does not know which bytes were a request. Layer 7 sends the lost `GET`s to
+# somebody else and the clients notice nothing. A lost `POST` it must not repeat, as nobody knows whether it was
+# carried out (RFC 9110, section 9.2.2; chapter 9 has the cure, idempotency keys).
 
 # %% [markdown] errata=["E64"]
-# > **The guide says** that ending TLS and routing intelligently belong to layer 7, and lists nginx there alone. The line is softer than that. AWS's Network Load Balancer, a
-# > layer 4 balancer, ends TLS if you give it a TLS listener (its user guide, *Create a TLS listener*). nginx balances at layer 4 with its `stream` module, and can route there by
-# > the *name* a client asks for, without decrypting anything, because that name stands unencrypted in the first TLS message (`ngx_stream_ssl_preread_module`). The real difference is what
-# > is decided *how often*: a connection once, or each request.
+# > **The guide says** that ending TLS and routing intelligently belong to layer 7, and lists nginx there alone. The
+# > line is softer than that. AWS's Network Load Balancer, a layer 4 balancer, ends TLS if you give it a TLS
+# > listener (its user guide, *Create a TLS listener*). nginx balances at layer 4 with its `stream` module, and can
+# > route there by the *name* a client asks for, without decrypting anything, because that name stands unencrypted
+# > in the first TLS message (`ngx_stream_ssl_preread_module`). The real difference is what is decided *how often*:
+# > a connection once, or each request.
 #
 # *To here: 110 min.*
 
 # %% [markdown] covers=["4.4"]
 # ## 4.4 Load balancer placement
 #
-# A balancer is one more machine that can fail, and everything stands behind it. So you need two, and then something must balance the balancers. The oldest answer is
-# the **DNS**: give the name several addresses, and each client gets them in another order.
+# A balancer is one more machine that can fail, and everything stands behind it. So you need two, and then something
+# must balance the balancers. The oldest answer is the **DNS**: give the name several addresses, and each client
+# gets them in another order.
 #
 # ```text
 #                   DNS: shop.example → 192.0.2.1, 192.0.2.2
@@ -910,8 +975,10 @@ assert failures["layer 7", "POST"] > 0
 # ```
 
 # %% [markdown] errata=["E65"]
-# > **The guide draws** two balancers with two of the four servers *each*, behind DNS round robin. Two things are wrong with that picture. If balancer 1 fails, servers 1 and 3
-# > are healthy and out of reach. Count every combination of what can be up, with balancers at 99.9 % and servers at 99 %, and a load that needs three servers:
+# > **The guide draws** two balancers with two of the four servers *each*, behind DNS round robin. Two things are
+# > wrong with that picture. If balancer 1 fails, servers 1 and 3 are healthy and out of reach. Count every
+# > combination of what can be up, with balancers at 99.9 % and servers at 99 %, and a load that needs three
+# > servers:
 
 
 # %% tags=["conclusion"]
@@ -948,8 +1015,9 @@ for name, chance in (("half each", half_each), ("every one", all_each)):
 # %% [markdown]
 # > Four times the trouble, for a picture that looks more orderly. **Every balancer should reach every server.**
 # >
-# > And DNS does not know that balancer 1 is dead. Even if somebody takes the address away, resolvers and clients keep the old answer until its **time to live** is over. With a
-# > record kept for 60 s and half a minute until the failure is noticed:
+# > And DNS does not know that balancer 1 is dead. Even if somebody takes the address away, resolvers and clients
+# > keep the old answer until its **time to live** is over. With a record kept for 60 s and half a minute until the
+# > failure is noticed:
 
 
 # %% tags=["conclusion"]
@@ -977,25 +1045,29 @@ print(
 # %% [markdown]
 # $$ \text{failed} = \lambda \cdot \tfrac1n \left(t_\text{noticed} + \tfrac{\text{TTL}}{2}\right) $$
 #
-# The last line is the alternative inside one network: a **virtual address** that a second balancer takes over when it has missed three heartbeats and a little (VRRP, RFC 9568: 3.6 s
-# with the defaults). All traffic fails then, but briefly. Across data centres the same is done by **anycast**: the address is announced from several places, and a place that fails stops announcing.
-# Good clients do a third thing, and try the next address when one does not answer (*Happy Eyeballs*, RFC 8305).
+# The last line is the alternative inside one network: a **virtual address** that a second balancer takes over when
+# it has missed three heartbeats and a little (VRRP, RFC 9568: 3.6 s with the defaults). All traffic fails then, but
+# briefly. Across data centres the same is done by **anycast**: the address is announced from several places, and a
+# place that fails stops announcing. Good clients do a third thing, and try the next address when one does not
+# answer (*Happy Eyeballs*, RFC 8305).
 #
-# Large sites do all of it in layers: DNS picks a region, anycast a place, a layer 4 balancer a layer 7 balancer, and that the server.
+# Large sites do all of it in layers: DNS picks a region, anycast a place, a layer 4 balancer a layer 7 balancer,
+# and that the server.
 
 # %% [markdown] covers=["4.5"]
 # ## 4.5 Session persistence (sticky sessions)
 #
-# A server that keeps a user's session in its own memory needs that user back: the balancer must be **sticky**. It can use a cookie of its own, or the client's address. Both tie the
-# balancer's hands, so what does it cost?
+# A server that keeps a user's session in its own memory needs that user back: the balancer must be **sticky**. It
+# can use a cookie of its own, or the client's address. Both tie the balancer's hands, so what does it cost?
 
 # %%
 widgets.balancing.sticky()
 
 # %% [markdown]
-# By address, three tenths behind one NAT make one server twice as busy as the mean, and a restart moves most clients, since the remainder
-# changes for nearly all. With cookies many small clients even out. With addresses, one large client is one address. Let a share $s$ of all requests come from behind one NAT. The server that it hashes to gets
-# those and its part of the rest, and it has no steady state once
+# By address, three tenths behind one NAT make one server twice as busy as the mean, and a restart moves most
+# clients, since the remainder changes for nearly all. With cookies many small clients even out. With addresses, one
+# large client is one address. Let a share $s$ of all requests come from behind one NAT. The server that it hashes
+# to gets those and its part of the rest, and it has no steady state once
 #
 # $$ s + \frac{1-s}{N} > \frac{1}{N\rho} \quad\Longleftrightarrow\quad s > \frac{1/\rho - 1}{N-1} $$
 
@@ -1029,10 +1101,11 @@ for nat_share in (0.0, critical / 2, 2 * critical, 0.3):
 assert hot.utilisation.max() > 0.95
 
 # %% [markdown]
-# Seven per cent of the traffic behind one address, one large customer, overloads a server in a fleet that is 60 % busy. Consistent hashing with bounded loads keeps its promise: it is sticky
-# until a server is full.
+# Seven per cent of the traffic behind one address, one large customer, overloads a server in a fleet that is 60 %
+# busy. Consistent hashing with bounded loads keeps its promise: it is sticky until a server is full.
 #
-# What no stickiness survives is the end of the server. A rolling deployment restarts each server once and so loses **every** session that lives in memory, once a deployment:
+# What no stickiness survives is the end of the server. A rolling deployment restarts each server once and so loses
+# **every** session that lives in memory, once a deployment:
 
 # %% tags=["conclusion"]
 sessions = np.arange(requests)
@@ -1048,24 +1121,29 @@ for method in ("modulo", "ring"):
     assert abs(homeless.share - expected) < 5 * spread * expected + 0.01
 
 # %% [markdown] errata=["E66"]
-# So the better answer to *which* server has the session is: none. Keep it in a shared store or in a signed cookie, and any server can serve anybody. Use stickiness as an **optimization** (a warm cache)
-# and never as a requirement.
+# So the better answer to *which* server has the session is: none. Keep it in a shared store or in a signed cookie,
+# and any server can serve anybody. Use stickiness as an **optimization** (a warm cache) and never as a requirement.
 #
-# > **The guide lists** URL-based routing as a third way to stickiness. Routing by *path* is fine (`/images` to these servers). A session *id* in the URL is not: it stands in the browser's history, in
-# > the access logs of every proxy on the way, in every link that a user shares, and in the `Referer` header, unless the site or the browser strips it. Whoever has the link has the session
-# > (OWASP, *Session Management Cheat Sheet*). Put it in a cookie that is `Secure`, `HttpOnly` and `SameSite`.
+# > **The guide lists** URL-based routing as a third way to stickiness. Routing by *path* is fine (`/images` to
+# > these servers). A session *id* in the URL is not: it stands in the browser's history, in the access logs of
+# > every proxy on the way, in every link that a user shares, and in the `Referer` header, unless the site or the
+# > browser strips it. Whoever has the link has the session (OWASP, *Session Management Cheat Sheet*). Put it in a
+# > cookie that is `Secure`, `HttpOnly` and `SameSite`.
 #
 # *To here: 125 min.*
 
 # %% [markdown] covers=["4.6"]
 # ## 4.6 Health checks
 #
-# Back to the server from the beginning. The balancer **probes** every server: it asks a path such as `/health` every few seconds, takes a server out of **rotation** after $k$ failures in a row
-# (*fall*), and puts it back after some successes (*rise*). A fault comes at a random moment between two probes, so the time until it is noticed is on average
+# Back to the server from the beginning. The balancer **probes** every server: it asks a path such as `/health`
+# every few seconds, takes a server out of **rotation** after $k$ failures in a row (*fall*), and puts it back after
+# some successes (*rise*). A fault comes at a random moment between two probes, so the time until it is noticed is
+# on average
 #
 # $$ \left(k - \tfrac12\right) \cdot \text{interval} $$
 #
-# Short intervals and low thresholds notice sooner, and are wrong more often. If a healthy server misses a probe with probability $p$, then $k$ in a row happen about once in $I / (p^k (1-p))$:
+# Short intervals and low thresholds notice sooner, and are wrong more often. If a healthy server misses a probe
+# with probability $p$, then $k$ in a row happen about once in $I / (p^k (1-p))$:
 
 
 # %% tags=["conclusion"]
@@ -1103,19 +1181,24 @@ for interval_s, fall in ((1, 2), (5, 2), (5, 3), (10, 3), (30, 5)):
 pd.DataFrame.from_dict(rows, orient="index")
 
 # %% [markdown]
-# What should a probe *do*? A **shallow** check proves that the process runs and answers. The broken server of this chapter passes it for ever: it answers, and fast. A **deep** check does what a request does
-# and asks the database as well. It finds the broken server. Now the database itself is away for half a minute, for everybody. Predict: with deep checks, how many servers are left in rotation?
+# What should a probe *do*? A **shallow** check proves that the process runs and answers. The broken server of this
+# chapter passes it for ever: it answers, and fast. A **deep** check does what a request does and asks the database
+# as well. It finds the broken server. Now the database itself is away for half a minute, for everybody. Predict:
+# with deep checks, how many servers are left in rotation?
 
 # %%
 widgets.health_checks.rotation()
 
 # %% [markdown]
-# None. Every server reports honestly that it cannot reach the database, so the balancer takes out every server, and with them all the pages that need no database. A **deep check of a shared dependency turns a
-# partial outage into a whole one.** The way out has two parts. Let readiness depend on what is *this server's own* (its connection, its disk, its configuration), and let the balancer
-# **fail open**: when nobody is healthy, the probes know less than nothing, so use everybody. AWS's Application Load Balancer does that when all targets are unhealthy (its user guide), Envoy already when fewer than half are
-# healthy (its *panic threshold*).
+# None. Every server reports honestly that it cannot reach the database, so the balancer takes out every server, and
+# with them all the pages that need no database. A **deep check of a shared dependency turns a partial outage into a
+# whole one.** The way out has two parts. Let readiness depend on what is *this server's own* (its connection, its
+# disk, its configuration), and let the balancer **fail open**: when nobody is healthy, the probes know less than
+# nothing, so use everybody. AWS's Application Load Balancer does that when all targets are unhealthy (its user
+# guide), Envoy already when fewer than half are healthy (its *panic threshold*).
 #
-# The same, with three real servers that share one real database. Half of the requests need it. It is away for four rounds of fourteen:
+# The same, with three real servers that share one real database. Half of the requests need it. It is away for four
+# rounds of fourteen:
 
 # %% tags=["conclusion"]
 rows, lost = {}, {}
@@ -1142,7 +1225,8 @@ pd.DataFrame.from_dict(rows, orient="index")
 # %% [markdown]
 # The last row is what deep checks are for: one server that cannot reach what all the others can.
 #
-# Three questions are often asked through one path, and want three answers (the names are Kubernetes' and its own API server's):
+# Three questions are often asked through one path, and want three answers (`/livez` and `/readyz` are paths of
+# Kubernetes' API server; a probe for the start is the third kind that Kubernetes knows):
 #
 # | path | asks | if not |
 # |---|---|---|
@@ -1153,8 +1237,10 @@ pd.DataFrame.from_dict(rows, orient="index")
 # Put the database into `/livez`, and an outage of the database restarts your whole fleet.
 
 # %% [markdown] errata=["E67"]
-# > **The guide's endpoint** has one path for all of that, and three bugs. It calls its checks and does not wait for them. What an asynchronous function gives at once is a promise (in Python a task), and
-# > a promise is *truthy* whatever comes out of it. Here it is on a real server, with the database gone and the cache refusing connections:
+# > **The guide's endpoint** has one path for all of that, and three bugs. It calls its checks and does not wait for
+# > them. What an asynchronous function gives at once is a promise (in Python a task), and a promise is *truthy*
+# > whatever comes out of it. Here it is on a real server, with the database gone and the cache refusing
+# > connections:
 
 # %% tags=["conclusion"]
 with (
@@ -1176,20 +1262,24 @@ with (
     print(f"    /livez   {client.get('/livez').status_code}")
 
 # %% [markdown]
-# > **200, healthy**, with everything behind it broken. If the checks were awaited, the second bug would show: `status` is a constant and says *healthy* even with a 503. The third
-# > is the design: database *and* cache must both be up, so a restart of the cache, which only makes pages slower, takes the whole fleet out (Builders' Library, *Implementing health checks*).
-# > `/readyz` beside it waits, gives each check half a second, says what it found, and calls a missing cache *degraded*, which is not *unready*. It does ask the
-# > shared database, so it belongs behind a balancer that fails open.
+# > **200, healthy**, with everything behind it broken. If the checks were awaited, the second bug would show:
+# > `status` is a constant and says *healthy* even with a 503. The third is the design: database *and* cache must
+# > both be up, so a restart of the cache, which only makes pages slower, takes the whole fleet out (Builders'
+# > Library, *Implementing health checks*). `/readyz` beside it waits, gives each check half a second, says what it
+# > found, and calls a missing cache *degraded*, which is not *unready*. It does ask the shared database, so it
+# > belongs behind a balancer that fails open.
 #
 # *To here: 140 min.*
 
 # %% [markdown]
 # ## A decision
 #
-# A shop's checkout: 400 requests a second at the peak, 50 ms each on average (exponential), three zones, four balancers that each see their own connections. The objectives: **P99 of at most 450 ms even with
-# one zone down**, and 99.9 % good answers in a month. How many servers, which policy, which checks, what in front?
+# A shop's checkout: 400 requests a second at the peak, 50 ms each on average (exponential), three zones, four
+# balancers that each see their own connections. The objectives: **P99 of at most 450 ms even with one zone down**,
+# and 99.9 % good answers in a month. How many servers, which policy, which checks, what in front?
 #
-# **First the policy, in servers.** For each, the least number in a zone such that the other two zones suffice; and, as four balancers may become sixteen, for other numbers of balancers too:
+# **First the policy, in servers.** For each, the least number in a zone such that the other two zones suffice; and,
+# as four balancers may become sixteen, for other numbers of balancers too:
 
 
 # %% tags=["conclusion"]
@@ -1224,9 +1314,11 @@ assert (fleets.loc["least connections"] <= fleets.loc["random"]).all()
 fleets
 
 # %% [markdown]
-# Read it as a price list. With four balancers least connections needs 36 servers and choosing at random 63, so the policy is worth 27 machines. With sixteen balancers every policy that counts only its own connections
-# needs 54. Asking the servers themselves for their queues keeps 33, for a message more in each answer. So: *least connections, as long as there are four balancers*, and that condition belongs beside the
-# configuration. (Reading it that way is why the number of balancers is a capacity question, and not only one of availability.)
+# Read it as a price list. With four balancers least connections needs 36 servers and choosing at random 63, so the
+# policy is worth 27 machines. With sixteen balancers every policy that counts only its own connections needs 54.
+# Asking the servers themselves for their queues keeps 33, for a message more in each answer. So: *least
+# connections, as long as there are four balancers*, and that condition belongs beside the configuration. (Reading
+# it that way is why the number of balancers is a capacity question, and not only one of availability.)
 #
 # **Then the day one server fails fast.** How much of the month's budget goes, if nobody looks for eight hours?
 
@@ -1268,14 +1360,19 @@ for policy, explore in (
 assert cost["response time × connections"] > 1 > cost["least connections"]
 
 # %% [markdown]
-# **Then the checks.** Every 5 s, three in a row, on `/readyz`, which tests this server's own connection to the database: some 150 errors for each such fault, instead of a third of the budget. With 1 % of probes
-# lost, one of the 36 servers is wrongly out about every second day, which the spare capacity bears. When more than half of the servers are out, the balancer ignores the checks: the database being away for a minute costs the
-# pages that need it, and no others.
+# **Then the checks.** Every 5 s, three in a row, on `/readyz`, which tests this server's own connection to the
+# database: some 150 errors for each such fault, instead of a third of the budget. With 1 % of probes lost, one of
+# the 36 servers is wrongly out about every second day, which the spare capacity bears. When more than half of the
+# servers are out, the balancer ignores the checks: the database being away for a minute costs the pages that need
+# it, and no others.
 #
-# **Then the front.** Each balancer reaches all servers in all zones. DNS with four addresses and 60 s: a dead balancer costs $400 \cdot \frac14 \cdot (30 + 30) = 6{,}000$ errors, six thousandths of the budget. Anycast would save
-# nearly all of them, and is not what the money is needed for. Layer 7, since a lost `GET` is then repeated and connections from the apps live for hours.
+# **Then the front.** Each balancer reaches all servers in all zones. DNS with four addresses and 60 s: a dead
+# balancer costs $400 \cdot \frac14 \cdot (30 + 30) = 6{,}000$ errors, six thousandths of the budget. Anycast would
+# save nearly all of them, and is not what the money is needed for. Layer 7, since a lost `GET` is then repeated and
+# connections from the apps live for hours.
 #
-# **And stickiness?** None. The basket is in a store that all servers share, so that a deployment at noon logs nobody out.
+# **And stickiness?** None. The basket is in a store that all servers share, so that a deployment at noon logs
+# nobody out.
 #
 # *To here: 150 min.*
 
@@ -1288,13 +1385,13 @@ widgets.check_yourself("load_balancing")
 # %% [markdown]
 # ## Exercises
 #
-# Write your answer into each cell, run it, then run the folded cell below it: it says "right", or the first thing that is
-# not. The hints climb: what is asked again, an idea, half a solution.
+# Write your answer into each cell, run it, then run the folded cell below it: it says "right", or the first thing
+# that is not. The hints climb: what is asked again, an idea, half a solution.
 #
 # ### 1 · Compute: the chance to wait
 #
-# Erlang's formula $C(c, a)$ of 4.1, for `servers` $c$ and an offered load $a$ below $c$. `erlang_c(10, 8)` is about 0.41. It must
-# also work for 500 servers, where $a^c$ and $c!$ are larger than any float.
+# Erlang's formula $C(c, a)$ of 4.1, for `servers` $c$ and an offered load $a$ below $c$. `erlang_c(10, 8)` is about
+# 0.41. It must also work for 500 servers, where $a^c$ and $c!$ are larger than any float.
 
 
 # %%
@@ -1337,8 +1434,9 @@ report("1", list(check_erlang_c(erlang_c)))
 # %% [markdown]
 # ### 2 · Mend: the weighted formula
 #
-# This is the guide's recipe as Python. `current` holds the servers' current weights, which begin at 0 and are kept from call to call. Mend it, so that after $\sum w$ choices each server has been chosen
-# $w_i$ times, well spread: with 5, 1, 1 not five times in a row.
+# This is the guide's recipe as Python. `current` holds the servers' current weights, which begin at 0 and are kept
+# from call to call. Mend it, so that after $\sum w$ choices each server has been chosen $w_i$ times, well spread:
+# with 5, 1, 1 not five times in a row.
 
 
 # %%
@@ -1386,9 +1484,10 @@ report("2", list(check_choose(choose)))
 # %% [markdown]
 # ### 3 · Build: a policy
 #
-# `pick(state)` returns the number of a server in `state.in_rotation`. It may look at `state.connections` (open requests, one
-# number a server, as old as the last refresh) and at `state.draws`, two random whole numbers from 0 to $2^{32}-1$. The check measures P99 on ten servers, 80 % busy: once with a fresh view, once with one
-# a second old, and once with three servers out of rotation. In none may it be more than a tenth above the reference.
+# `pick(state)` returns the number of a server in `state.in_rotation`. It may look at `state.connections` (open
+# requests, one number a server, as old as the last refresh) and at `state.draws`, two random whole numbers from 0
+# to $2^{32}-1$. The check measures P99 on ten servers, 80 % busy: once with a fresh view, once with one a second
+# old, and once with three servers out of rotation. In none may it be more than a tenth above the reference.
 
 
 # %%
@@ -1452,8 +1551,8 @@ report("3", list(check_pick(pick)))
 # %% [markdown]
 # ### 4 · Build: a ring
 #
-# A consistent hash ring with virtual nodes. `place(text)` gives a place on the circle; where a server's tokens are is up to you. `lookup(key)` returns the first server clockwise, in logarithmic
-# time.
+# A consistent hash ring with virtual nodes. `place(text)` gives a place on the circle; where a server's tokens are
+# is up to you. `lookup(key)` returns the first server clockwise, in logarithmic time.
 
 
 # %%
@@ -1523,9 +1622,11 @@ report("4", list(check_ring(MyRing)))
 # %% [markdown]
 # ### 5 · Build: a score that is not fooled
 #
-# The server with the lowest score gets the request. Of each server you know its smoothed response time in seconds, your open
-# requests there, the smoothed share of errors (0 to 1), and for how many seconds it has given no answer. Five servers, 60 % busy. One fails in a millisecond for a minute. It must get less than **5 %** of
-# the requests of that minute. And when it is well again it must come back: in the minute after, at least 5 % again. Nobody else may starve.
+# The server with the lowest score gets the request. Of each server you know its smoothed response time in seconds,
+# your open requests there, the smoothed share of errors (0 to 1), and for how many seconds it has given no answer.
+# Five servers, 60 % busy. One fails in a millisecond for a minute. It must get less than **5 %** of the requests of
+# that minute. And when it is well again it must come back: in the minute after, at least 5 % again. Nobody else may
+# starve.
 
 
 # %%
@@ -1591,8 +1692,11 @@ report("5", list(check_score(score)))
 # %% [markdown]
 # ### 6 · Build: an endpoint that tells the truth
 #
-# `ready(checks)` gets the checks of one server, a dictionary from names to asynchronous functions without arguments. A check has passed if it returns `True` within a second. Return the status code (200 if all have passed, otherwise 503) and a body such as
-# `{"status": "ready", "database": True, "cache": True}`; if one has not passed, the status is `"not ready"`. A check may return `False`, raise, or hang. All together take no more than a second and a half.
+# `ready(checks)` gets the checks of one server, a dictionary from names to asynchronous functions without
+# arguments. A check has passed if it returns `True` within a second. Return the status code (200 if all have
+# passed, otherwise 503) and a body such as `{"status": "ready", "database": True, "cache": True}`; if one has not
+# passed, the status is `"not ready"`. A check may return `False`, raise, or hang. All together take no more than a
+# second and a half.
 
 
 # %%
@@ -1671,17 +1775,26 @@ report("6", list(check_ready(ready)))
 # %% [markdown]
 # ## Take-aways
 #
-# 1. One common line is the limit (120 ms here), blind choice the other end (500 ms). A policy's worth is where it stands between them.
-# 2. Least connections needs one integer a server and gets most of it. With an old view or many balancers it herds; power of two choices degrades gently.
+# 1. One common line is the limit (120 ms here), blind choice the other end (500 ms). A policy's worth is where it
+#    stands between them.
+# 2. Least connections needs one integer a server and gets most of it. With an old view or many balancers it herds;
+#    power of two choices degrades gently.
 # 3. Fast is not healthy. Count errors as slow, explore a little, check what a request would do.
 # 4. A remainder moves nearly every key, a ring one in $N+1$, and only with many virtual nodes evenly.
 # 5. A deep check finds one broken server, and takes out the whole fleet when what is broken is shared. Fail open.
 #
 # ## Read on
 #
-# - Michael Mitzenmacher: *The Power of Two Choices in Randomized Load Balancing*, IEEE Transactions on Parallel and Distributed Systems 12(10), 2001; *How Useful Is Old Information?*, the same 11(1), 2000.
-# - Wayne Winston: *Optimality of the Shortest Line Discipline*, Journal of Applied Probability 14, 1977; Ward Whitt: *Deciding Which Queue to Join: Some Counterexamples*, Operations Research 34(1), 1986.
-# - David Karger and others: *Consistent Hashing and Random Trees*, STOC 1997; Giuseppe DeCandia and others: *Dynamo*, SOSP 2007; Vahab Mirrokni, Mikkel Thorup, Morteza Zadimoghaddam: *Consistent Hashing with Bounded Loads*, SODA 2018.
-# - Daniel Eisenbud and others: *Maglev: A Fast and Reliable Software Network Load Balancer*, NSDI 2016; David Thaler, Chinya Ravishankar: *Using Name-Based Mappings to Increase Hit Rates*, IEEE/ACM Transactions on Networking 6(1), 1998; John Lamping, Eric Veach: *A Fast, Minimal Memory, Consistent Hash Algorithm*, 2014.
-# - David Yanacek: *Implementing health checks*, Amazon Builders' Library; Betsy Beyer and others: *Site Reliability Engineering*, chapters 19 and 20, O'Reilly 2016.
+# - Michael Mitzenmacher: *The Power of Two Choices in Randomized Load Balancing*, IEEE Transactions on Parallel and
+#   Distributed Systems 12(10), 2001; *How Useful Is Old Information?*, the same 11(1), 2000.
+# - Wayne Winston: *Optimality of the Shortest Line Discipline*, Journal of Applied Probability 14, 1977; Ward
+#   Whitt: *Deciding Which Queue to Join: Some Counterexamples*, Operations Research 34(1), 1986.
+# - David Karger and others: *Consistent Hashing and Random Trees*, STOC 1997; Giuseppe DeCandia and others:
+#   *Dynamo*, SOSP 2007; Vahab Mirrokni, Mikkel Thorup, Morteza Zadimoghaddam: *Consistent Hashing with Bounded
+#   Loads*, SODA 2018.
+# - Daniel Eisenbud and others: *Maglev: A Fast and Reliable Software Network Load Balancer*, NSDI 2016; David
+#   Thaler, Chinya Ravishankar: *Using Name-Based Mappings to Increase Hit Rates*, IEEE/ACM Transactions on
+#   Networking 6(1), 1998; John Lamping, Eric Veach: *A Fast, Minimal Memory, Consistent Hash Algorithm*, 2014.
+# - David Yanacek: *Implementing health checks*, Amazon Builders' Library; Betsy Beyer and others: *Site Reliability
+#   Engineering*, chapters 19 and 20, O'Reilly 2016.
 # - RFC 9568 (VRRP), RFC 8305 (Happy Eyeballs), RFC 9110 (HTTP Semantics); OWASP *Session Management Cheat Sheet*.
