@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +51,32 @@ def draw_keys(rng: np.random.Generator, n: int, keys: int, zipf_s: float) -> NDA
     drawn = np.searchsorted(cumulative, rng.random(n) * cumulative[-1], side="right")
     chosen: NDArray[np.int64] = np.minimum(drawn, keys - 1).astype(np.int64)
     return chosen
+
+
+@dataclass(frozen=True)
+class _Draws:
+    """What chance decides: keys, uniform numbers from 0 to 1, and step times of mean 1."""
+
+    key_of: NDArray[np.int64]
+    write: Floats
+    crash: Floats
+    time: Floats
+    offset: Floats
+    expiry: Floats
+
+
+# Drawn once, then scaled: the strategies meet the same requests, and a slider moves the curves and not the dice.
+@lru_cache(maxsize=4)
+def _draw(seed: int, n: int, keys: int, zipf_s: float, clients: int) -> _Draws:
+    rng = np.random.default_rng(seed)
+    return _Draws(
+        key_of=draw_keys(rng, n, keys, zipf_s),
+        write=rng.random(n),
+        crash=rng.random(n),
+        time=rng.standard_exponential((4, n)),
+        offset=np.sort(rng.random(clients)),
+        expiry=rng.random(keys),
+    )
 
 
 @dataclass(frozen=True)
@@ -212,14 +239,14 @@ def simulate(
 
     from course.kernels import cache_strategies as kernel
 
-    rng = np.random.default_rng(seed)
-    key_of = draw_keys(rng, n, keys, zipf_s)
-    is_write = rng.random(n) < write_fraction
-    crashes = is_write & (rng.random(n) < crash_probability)
-    # One set of unit draws, scaled: a slider moves the curves and not the dice.
-    unit = (1 - spread) + spread * rng.standard_exponential((4, n))
-    offsets = np.sort(rng.random(clients)) * (db_ms + cache_ms)
-    warm_expiry = rng.random(keys) * ttl_ms
+    zipf_s = checks.number("zipf_s", zipf_s, 0, 3)
+    draws = _draw(seed, n, keys, zipf_s, clients)
+    key_of = draws.key_of
+    is_write = draws.write < write_fraction
+    crashes = is_write & (draws.crash < crash_probability)
+    unit = (1 - spread) + spread * draws.time
+    offsets = draws.offset * (db_ms + cache_ms)
+    warm_expiry = draws.expiry * ttl_ms
     latency = np.full(n, np.nan)
     counts = np.zeros(9, np.int64)
     timeline = np.zeros((TIMELINE_STEPS, 6))

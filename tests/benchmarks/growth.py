@@ -73,7 +73,7 @@ def panels(rate: dict[tuple[str, str], float]) -> list[Panel]:
         Panel(
             by_servers,
             Axis("servers", log=True, range=(0.7, 1500)),
-            Axis("time a customer", "ns", log=True, range=(10, 1e5)),
+            Axis("time a customer", "ns", log=True, range=(1, 1e5)),
             title="A million customers",
         ),
     ]
