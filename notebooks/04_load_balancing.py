@@ -45,6 +45,7 @@ import widgets
 from course import (
     availability,
     balancing,
+    dns_balancing,
     health_checks,
     health_server,
     http_origin,
@@ -1014,40 +1015,40 @@ for name, chance in (("half each", half_each), ("every one", all_each)):
 
 # %% [markdown]
 # > Four times the trouble, for a picture that looks more orderly. **Every balancer should reach every server.**
-# >
-# > And DNS does not know that balancer 1 is dead. Even if somebody takes the address away, resolvers and clients
-# > keep the old answer until its **time to live** is over. With a record kept for 60 s and half a minute until the
-# > failure is noticed:
 
+# %% [markdown]
+# And DNS does not know that balancer 1 is dead. Even if somebody takes the address away, resolvers and clients keep the
+# old answer until its **time to live** is over, and some keep it longer than they should. One of the two dies. For how
+# long does the average client go without?
+
+# %%
+widgets.dns_balancing.failover()
+
+# %% [markdown]
+# On the left, nothing happens until the failure is noticed; then the copies run out, one after the other; what remains are
+# those who do not ask again. On the right, clients who have moved are not yet well served if their new balancer
+# reaches only half of the servers. Count what a dead balancer costs, at 1,000 requests a second, half a minute until it
+# is noticed, and clients who obey:
 
 # %% tags=["conclusion"]
-def failed_by_dns(rate, share, noticed_s, ttl_s, resolvers=2_000):
-    """Requests sent to a dead address: each resolver asks again when its copy ends."""
-    rng = np.random.default_rng(seed)
-    left_s = rng.uniform(0, ttl_s, resolvers)  # of its copy, when the record changes
-    return rate * share * (noticed_s + left_s).mean()
-
-
 rate, noticed_s = 1_000, 30
 for ttl_s in (10, 60, 300, 3_600):
-    failed = failed_by_dns(rate, 0.5, noticed_s, ttl_s)
-    theory = rate / 2 * (noticed_s + ttl_s / 2)
-    # Five standard errors of a mean of 2,000 uniform lifetimes.
-    assert abs(failed - theory) < 5 * rate / 2 * ttl_s / np.sqrt(12 * 2_000)
+    names = dns_balancing.Names("DNS with health checks", ttl_s, ignoring=0)
+    assert np.isclose(names.lost_s, (noticed_s + ttl_s / 2) / 2)
     print(
-        f"time to live {ttl_s:5,} s: {failed:9,.0f} requests fail (theory {theory:9,.0f})"
+        f"time to live {ttl_s:5,} s: {rate * names.lost_s:9,.0f} requests fail on average"
     )
-vrrp_s = 3 * 1 + (256 - 100) / 256 * 1
+moving = dns_balancing.Names("virtual address", 60, ignoring=0)
 print(
-    f"an address that moves (VRRP, defaults): {vrrp_s:.1f} s, {rate * vrrp_s:,.0f} requests"
+    f"an address that moves:    {rate * moving.lost_s:9,.0f}, all within {moving.moved_s:.1f} s"
 )
 
 # %% [markdown]
 # $$ \text{failed} = \lambda \cdot \tfrac1n \left(t_\text{noticed} + \tfrac{\text{TTL}}{2}\right) $$
 #
 # The last line is the alternative inside one network: a **virtual address** that a second balancer takes over when
-# it has missed three heartbeats and a little (VRRP, RFC 9568: 3.6 s with the defaults). All traffic fails then, but
-# briefly. Across data centres the same is done by **anycast**: the address is announced from several places, and a
+# it has missed three heartbeats and a little (VRRP, RFC 9568: 3.6 s with the defaults). What went to that address
+# fails meanwhile, and no longer. Across data centres the same is done by **anycast**: the address is announced from several places, and a
 # place that fails stops announcing. Good clients do a third thing, and try the next address when one does not
 # answer (*Happy Eyeballs*, RFC 8305).
 #
