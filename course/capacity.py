@@ -623,7 +623,10 @@ def _row(
     size = abs(values[0])
     shown, prefixed = scaled(size, unit, system)
     factor = shown / size if size else 1.0
-    columns = zip(("estimate", "P10", "P50", "P90"), (value * factor for value in values), strict=True)
+    # Twelve digits: not 124999.99999999997 in a file that people read.
+    columns = zip(
+        ("estimate", "P10", "P50", "P90"), (float(f"{value * factor:.12g}") for value in values), strict=True
+    )
     return {"name": name, "quantity": label, **dict(columns), "unit": prefixed, "formula": formula}
 
 

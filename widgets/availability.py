@@ -190,11 +190,11 @@ def redundancy(down: float, stages: int, units: int, common_cause: float, covera
                 [bars([0, 1, 2], steps, "", color=1, text=[_span(step) for step in steps])],
                 Axis(
                     "what is counted",
-                    labels=["independent<br>failures", "and common<br>causes", "and missed<br>failures"],
+                    labels=["independent<br>failures", "with common<br>causes", "and missed<br>failures"],
                     range=(-0.6, 2.6),
                 ),
                 Axis("down in a year", "h", range=(0, 1.2 * max(steps))),
-                title="Where the hours come from",
+                title="One cause after the other",
             ),
         ],
         f"{count(stages, 'service')}, {count(units, 'unit')} of each: up {percent(1 - now / 8760, 5)} of the time, "

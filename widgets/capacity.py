@@ -29,15 +29,18 @@ def _amount(value: float, unit: str, system: str, digits: int = 4) -> str:
 
 
 def _short(number: float, digits: int = 4) -> str:
-    """Return 1M for a million."""
-    return f"{quantity(number / 1e6, digits=digits)}M" if number >= 1e6 else quantity(number, digits=digits)
+    """Return 1M for a million, 1G for a thousand of them."""
+    for prefix, size in (("G", 1e9), ("M", 1e6)):
+        if number >= size:
+            return f"{quantity(number / size, digits=digits)}{prefix}"
+    return quantity(number, digits=digits)
 
 
 @explorable(
     "The capacity calculator",
     predict=estimate(
-        "A million users own 1 MB each, kept in three copies, and their number grows by 20 % a year. How many "
-        "terabytes is that after five years?",
+        "A million users own 1 MB each, kept in three copies. It grows by 20 % a year, each year on top of the last. How "
+        "many terabytes is that after five years?",
         unit="TB",
     ),
     leaves_out="guesses that are wrong together: each is off on its own, so their errors partly cancel.",

@@ -10,7 +10,7 @@ from course import data_structures as model
 from widgets.controls import choice, log_slider, toggle
 from widgets.explorable import estimate, explorable
 from widgets.palette import DASHES
-from widgets.plot import Axis, Mark, Panel, View, bars, line, points, quantity
+from widgets.plot import Axis, Mark, Note, Panel, View, line, points, quantity
 
 _HIGHEST = 1_000_000
 _SIZES = np.unique(np.geomspace(20, _HIGHEST, 40).astype(int)).tolist()
@@ -79,12 +79,12 @@ def operations(operation: str, n: int, colliding: bool) -> View:
             ),
             Panel(
                 [
-                    bars(
+                    points(
                         np.arange(len(model.STRUCTURES)),
                         [now.get(s, np.nan) for s in model.STRUCTURES],
                         "",
+                        size=12,
                         color=5,
-                        text=[quantity(now[s]) if s in now else "none" for s in model.STRUCTURES],
                     )
                 ],
                 Axis(
@@ -94,6 +94,10 @@ def operations(operation: str, n: int, colliding: bool) -> View:
                 ),
                 Axis("steps", log=True, range=(0.7, 4 * _HIGHEST)),
                 title=f"With {n:,} keys",
+                notes=[
+                    Note(place, 4 * now[s] if s in now else 1.0, quantity(now[s]) if s in now else "none")
+                    for place, s in enumerate(model.STRUCTURES)
+                ],
             ),
         ],
         said,

@@ -7,7 +7,7 @@ import numpy as np
 from course import network_latency as model
 from widgets.controls import choice, log_slider, slider
 from widgets.explorable import estimate, explorable
-from widgets.plot import Axis, Panel, View, bars, line, percent, points, quantity
+from widgets.plot import Axis, Note, Panel, View, line, percent, points, quantity
 
 
 def _time(seconds: float) -> str:
@@ -50,12 +50,12 @@ def where_the_ms_go(km: float, medium: str, mbps: float, size_bytes: int, utilis
         [
             Panel(
                 [
-                    bars(
+                    points(
                         range(4),
-                        [1000 * value for value in values],
+                        [1000 * value if value > 0 else np.nan for value in values],
                         "",
+                        size=12,
                         color=0,
-                        text=[_time(v) for v in values],
                     )
                 ],
                 Axis(
@@ -65,6 +65,10 @@ def where_the_ms_go(km: float, medium: str, mbps: float, size_bytes: int, utilis
                 ),
                 Axis("time", "ms", log=True, range=_decades([1000 * value for value in values if value > 0])),
                 title="The four parts",
+                # Points, not bars: a length on a log scale means nothing.
+                notes=[
+                    Note(place, 1800 * value, _time(value)) for place, value in enumerate(values) if value > 0
+                ],
             ),
             Panel(
                 [

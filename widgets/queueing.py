@@ -186,6 +186,9 @@ def littles_law(rate: float, service_ms: float, servers: int, law: str, seed: in
         f"L = {quantity(check.in_system)} in the system, and {quantity(check.rate, '/s')} × "
         f"{quantity(1000 * check.response_s, 'ms')} = {quantity(check.rate * check.response_s)}"
     )
+    short = ""
+    if stable and abs(check.in_system / queue.in_system - 1) > 0.25:
+        short = f" In the long run it is {quantity(queue.in_system)}: for that, {_WATCHED:,} requests are too few."
     waits = f"with the wait alone it would be {quantity(check.rate * waiting)}, the number waiting"
     return View(
         [
@@ -202,9 +205,10 @@ def littles_law(rate: float, service_ms: float, servers: int, law: str, seed: in
                 title="Both averages, so far",
             ),
         ],
-        f"Over {_WATCHED:,} requests: {told}; {waits}."
+        f"Over {_WATCHED:,} requests: {told}; {waits}.{short}"
         if stable
-        else f"More arrives than {count(servers, 'server')} can do, and the line grows; yet over these {_WATCHED:,} "
+        else f"{'More' if rate > servers * per_server else 'As much'} arrives {'than' if rate > servers * per_server else 'as'} "
+        f"{count(servers, 'server')} can do, and the line grows; yet over these {_WATCHED:,} "
         f"requests, until the last has left, {told}.",
         answer=model.littles_law(80, 0.05),
     )
