@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 # The same examples every time, and no clock: what fails here fails everywhere.
 settings.register_profile("steady", deadline=None, derandomize=True)
@@ -74,6 +75,15 @@ def require(name: str) -> str:
     return path
 
 
+class Together(LoadScopeScheduling):
+    """Gives one process what shares a page or a fixture: a file, or of the chapters' file one chapter."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, test = nodeid.partition("::")
+        chapter = re.search(r"\[(\d\d_[a-z_]+)", test) if file.endswith("browser/test_chapters.py") else None
+        return f"{file} {chapter[1]}" if chapter else file
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"needs(name, ...): programs the test uses; known: {', '.join(NEEDS)}")
 
@@ -83,16 +93,17 @@ def pytest_xdist_auto_num_workers() -> int:
     return min(8, 2 * (os.cpu_count() or 1))
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for name in (name for mark in item.iter_markers("needs") for name in mark.args):
             if name not in NEEDS:
                 raise pytest.UsageError(f"{item.nodeid}: needs({name!r}) is not in tests/conftest.py's NEEDS")
-        # What one process runs in one go: a file, or within a file the tests that share one chapter's page.
-        file, _, test = item.nodeid.partition("::")
-        chapter = re.search(r"\[(\d\d_\w+)", test) if file.endswith("browser/test_chapters.py") else None
-        item.add_marker(pytest.mark.xdist_group(f"{file} {chapter[1]}" if chapter else file))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    # Not --dist=loadgroup: pytest 9.2 knows the attribute no more by which pytest-xdist 3.8 hands on the group.
+    return Together(config, log)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

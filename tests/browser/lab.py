@@ -241,7 +241,8 @@ class Section:
 
     @property
     def sentence(self) -> str:
-        return self.root.locator(".sdw-sentence").inner_text()
+        # Not inner_text, which is empty for what JupyterLab has not laid out yet.
+        return self.root.locator(".sdw-sentence").text_content() or ""
 
     def button(self, name: str) -> Locator:
         return self.root.get_by_role("button", name=name, exact=True)
