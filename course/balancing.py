@@ -695,7 +695,7 @@ def weighted_steps(
     checks.integer("number of weights", len(weights), 1, MAX_SERVERS)
     given = [checks.integer("weights (one of them)", one, 0, MAX_WEIGHT) for one in weights]
     if not any(given):
-        raise ValueError(f"weights = {given!r:.60}: must not all be 0")
+        raise ValueError(f"weights = {given!r:.60}: must not all be 0: give at least one server a weight")
     checks.option("rule", rule, WEIGHTED)
     steps = checks.integer("steps", steps, 1, MAX_STEPS)
     checks.option("ties", ties, TIES)

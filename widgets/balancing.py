@@ -76,6 +76,8 @@ def _figures(
     servers: int,
     ratio: float,
     service: str,
+    refresh_s: float,
+    balancers: int,
     requests: int,
     seed: int,
     progress: Progress,
@@ -89,6 +91,8 @@ def _figures(
         seed=seed,
         service=service,
         tail=_TAIL,
+        refresh_s=refresh_s,
+        balancers=balancers,
         progress=progress,
     )
     p50, p99 = run.percentile_s([50, 99]).tolist()
@@ -144,8 +148,10 @@ def _ticks(values: list[tuple[float, float]], name: str) -> Trace:
     leaves_out="the network; and near 100 % a short run has not met its longest queues, so it is below the formula.",
     utilisation=slider(0.1, 0.98, 0.8, "utilisation", step=0.01),
     servers=slider(2, 20, 5, "servers"),
-    speed_ratio=slider(1.0, 10.0, 1.0, "half of the servers are faster by"),
+    speed_ratio=slider(1.0, 10.0, 1.0, "fast servers over slow ones"),
     service=choice(model.SERVICES, "exponential", "service times"),
+    refresh_s=slider(0.0, 5.0, 0.0, "news every", unit="s", step=0.1),
+    balancers=slider(1, 16, 1, "balancers"),
     requests=log_slider(10_000, 1_000_000, 50_000, "requests", whole=True),
     seed=seed(),
 )
@@ -154,6 +160,8 @@ def arena(
     servers: int,
     speed_ratio: float,
     service: str,
+    refresh_s: float,
+    balancers: int,
     requests: int,
     seed: int,
     *,
@@ -161,7 +169,7 @@ def arena(
 ) -> View:
     """Draw mean, median and P99 of nine policies on the same requests, and how busy each keeps every server."""
     speeds = _speeds(servers, speed_ratio)
-    setting = (utilisation, servers, speed_ratio, service, requests, seed)
+    setting = (utilisation, servers, speed_ratio, service, refresh_s, balancers, requests, seed)
     figures = {
         name: _figures(policy, *setting, _part(progress, done, len(_ARENA)))
         for done, (name, policy) in enumerate(_ARENA.items())
@@ -334,11 +342,11 @@ def queues(policy: str, utilisation: float, servers: int, seed: int) -> View:
                 [bars(lengths, long_run.share[: lengths.size], "share of the time", color=3), *theory],
                 Axis("requests at a server", range=(-0.6, 15.6)),
                 Axis("share of the time", percent=True, log=True, range=(0.001, 1)),
-                title="In the long run",
+                title=f"Over {_HISTORY:,} requests",
             ),
         ],
         f"{policy[0].upper() + policy[1:]}, {percent(utilisation)} busy: the longest queue of this half minute has "
-        f"{count(lanes.longest, 'request')}. In the long run a server idles for {percent(long_run.wasted)} of the time while a "
+        f"{count(lanes.longest, 'request')}. Over {_HISTORY:,} requests a server idles for {percent(long_run.wasted)} of the time while a "
         f"request waits at another; a request takes {_time(long_run.mean_ms)} on average.",
         answer=100 * long_run.wasted,
         height=400,
@@ -348,12 +356,11 @@ def queues(policy: str, utilisation: float, servers: int, seed: int) -> View:
 # --- old news -----------------------------------------------------------------------------------------------
 
 _STALE = {
-    "random": "random",
     "power of two": "power of two choices",
     "least connections": "least connections",
     "shortest queue": "join the shortest queue",
 }
-_REFRESHES = (0.0, 0.1, 0.3, 0.6, 1.0, 2.0, 3.5, 6.0, 10.0, 15.0, 20.0)
+_REFRESHES = (0.0, 0.1, 0.3, 0.6, 1.0, 2.0, 3.5, 5.0, 7.0, 10.0)
 _FLEET = 8
 
 
@@ -381,7 +388,7 @@ def _stale_mean_ms(policy: str, refresh_s: float, balancers: int, utilisation: f
         "worse",
     ),
     leaves_out="news that arrives for one server at a time, and balancers that guess what they have sent since.",
-    refresh_s=slider(0.0, 20.0, 1.0, "news every", unit="s", step=0.1),
+    refresh_s=slider(0.0, 10.0, 1.0, "news every", unit="s", step=0.1),
     balancers=slider(1, 16, 1, "balancers"),
     utilisation=slider(0.1, 0.98, 0.8, "utilisation", step=0.01),
     seed=seed(),
@@ -389,12 +396,9 @@ def _stale_mean_ms(policy: str, refresh_s: float, balancers: int, utilisation: f
 def stale_views(refresh_s: float, balancers: int, utilisation: float, seed: int) -> View:
     """Draw the mean response time over the age of the balancers' view, and the queues that come of it."""
     setting = (balancers, utilisation, seed)
-    at_random = _stale_mean_ms("random", 0.0, *setting)
-    curves = {
-        name: [_stale_mean_ms(name, refresh, *setting) for refresh in _REFRESHES]
-        for name in _STALE
-        if name != "random"
-    }
+    # Exact, however old the news and however many the balancers: each server is an M/M/1 queue.
+    at_random = 1000 * queueing.mm1(utilisation * _MEAN_SPEED, _MEAN_SPEED).response_s
+    curves = {name: [_stale_mean_ms(name, refresh, *setting) for refresh in _REFRESHES] for name in _STALE}
     now = {name: _stale_mean_ms(name, refresh_s, *setting) for name in curves}
     rate = utilisation * _MEAN_SPEED * _FLEET
     requests = round(2.4 * _WINDOW_S * rate)
@@ -410,28 +414,27 @@ def stale_views(refresh_s: float, balancers: int, utilisation: float, seed: int)
     )
     lanes = _lanes(run, "Least connections, half a minute")
     news = f"With news every {quantity(refresh_s, 's')}" if refresh_s else "With news at once"
-    formula = 1000 * queueing.mm1(utilisation * _MEAN_SPEED, _MEAN_SPEED).response_s
     styles = {"power of two": (2, ""), "least connections": (0, ""), "shortest queue": (3, "dot")}
     return View(
         [
             Panel(
                 [
-                    line([0, 20], [at_random] * 2, "random", color=6, dash="dash"),
+                    line([0, 10], [at_random] * 2, "random", color=6, dash="dash"),
                     *(
                         line(_REFRESHES, curves[name], name, color=color, dash=dash)
                         for name, (color, dash) in styles.items()
                     ),
                     points([refresh_s] * 3, list(now.values()), "now", color=4),
                 ],
-                Axis("time between two views", "s", range=(-0.4, 20.4)),
+                Axis("time between two views", "s", range=(-0.2, 10.2)),
                 Axis("mean response time", "ms", log=True, range=(80, 100_000)),
                 title="Who can stand old news",
             ),
             lanes.panel,
         ],
         f"{news} for {count(balancers, 'balancer')}, least connections takes {_time(now['least connections'])} on "
-        f"average, power of two {_time(now['power of two'])}, and random, which needs no news, {_time(at_random)} "
-        f"(formula {_time(formula)}). Under least connections one queue grows to {count(lanes.longest, 'request')}.",
+        f"average, power of two {_time(now['power of two'])}, and random, which needs no news, {_time(at_random)}. "
+        f"Under least connections one queue grows to {count(lanes.longest, 'request')}.",
         answer="better" if now["least connections"] < at_random else "worse",
         height=420,
     )
@@ -721,7 +724,7 @@ def sticky(nat_share: float, stickiness: str, servers: int, utilisation: float, 
         [
             Panel(
                 [bars(np.arange(1, servers + 1), load[order], "", color=0)],
-                Axis("servers, the busiest first", range=(0.4, servers + 0.6)),
+                Axis("servers, the busiest first", range=(0.4, servers + 0.6), whole=True),
                 Axis("load of each server", percent=True, range=(0, max(1.1, 1.1 * float(load[hot])))),
                 title="How busy they are",
                 marks=[

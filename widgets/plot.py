@@ -80,6 +80,8 @@ class Axis:
         Names of the positions 0, 1, 2, ... on an axis that counts nothing.
     hidden : bool
         No ticks and no line, for pictures that are not charts.
+    whole : bool
+        Counts things, so that only whole numbers are labelled.
     """
 
     title: str
@@ -89,6 +91,7 @@ class Axis:
     percent: bool = False
     labels: Sequence[str] | None = None
     hidden: bool = False
+    whole: bool = False
 
     def __post_init__(self) -> None:
         if not self.title.strip():
@@ -123,6 +126,9 @@ class Axis:
         if self.log and self.range is not None and self.range[1] / self.range[0] > 100:
             # A label at 1, 2 and 5 of each decade, or, over many, at its start only.
             result["dtick"] = "D2" if self.percent else 1
+        if self.whole and self.range is not None:
+            # Each server its number, as far as there is room: never one and a half.
+            result["dtick"] = max(1, math.ceil((self.range[1] - self.range[0]) / 13))
         if self.labels is not None:
             result |= {
                 "tickmode": "array",

@@ -57,7 +57,7 @@ def keep_alive(clients: int, most: int, spread: float, servers: int, seed: int) 
         [
             Panel(
                 [bars(numbers, layer4, "layer 4", color=1), bars(numbers, layer7, "layer 7", color=0)],
-                Axis("server", range=(0.4, servers + 0.6)),
+                Axis("server", range=(0.4, servers + 0.6), whole=True),
                 Axis("requests"),
                 title="One order of arrival",
                 marks=[Mark(mean, "average", vertical=False)],

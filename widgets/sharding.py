@@ -83,7 +83,7 @@ def reshard(before: int, after: int, keys: int, method: str) -> View:
             ),
             Panel(
                 [bars(np.arange(1, after + 1), held.share, "", color=0)],
-                Axis("node", range=(0.4, after + 0.6)),
+                Axis("node", range=(0.4, after + 0.6), whole=True),
                 Axis("keys held", percent=True, range=(0, 1.6 * max(1 / after, held.share.max()))),
                 title=f"After, by {method}",
                 marks=[Mark(1 / after, "even", vertical=False)],
@@ -156,7 +156,7 @@ def hot_shard(shards: int, zipf_s: float, keys: int, method: str, copies: int) -
                     bars(ranks, load[order], "requests", color=1),
                     points(ranks, held[order], "keys", color=0, size=7),
                 ],
-                Axis("shard, hottest first", range=(0.4, shards + 0.6)),
+                Axis("shard, hottest first", range=(0.4, shards + 0.6), whole=True),
                 Axis("share", percent=True, range=(0, 1.15 * float(load.max()))),
                 title="Each shard's share",
             ),
@@ -285,7 +285,7 @@ def ring(servers: int, vnodes: int, change: str, seed: int) -> View:
                     *([bars(place[~other], load[~other], "the new one", color=_CHANGED)] if adds else []),
                     points(np.array(was.nodes) - first + 1, was.share * servers, "before", color=6, size=6),
                 ],
-                Axis("server", range=(0.3, most + 0.7)),
+                Axis("server", range=(0.3, most + 0.7), whole=True),
                 Axis(
                     "keys",
                     "times the mean",
