@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.notebooks.exercises import check_cells, problems
@@ -65,6 +66,13 @@ def textbook_erlang_c(servers: int, load: float) -> float:
     return top / (sum(load**k / math.factorial(k) for k in range(servers)) + top)
 
 
+def textbook_erlang_c_in_numpy(servers: int, load: float) -> float:
+    k = np.arange(1, servers + 1)
+    terms = np.concatenate(([1.0], np.cumprod(np.full(servers, load)) / np.cumprod(k.astype(float))))
+    top = terms[-1] / (1 - load / servers)
+    return float(top / (terms[:-1].sum() + top))
+
+
 def backwards_erlang_c(servers: int, load: float) -> float:
     term, total = 1.0, 0.0
     for k in range(servers, 0, -1):
@@ -92,6 +100,14 @@ def one_round(attributes: set[str], dependencies: Dependencies) -> set[str]:
         if left <= known:
             known |= right
     return known
+
+
+def two_rounds(attributes: set[str], dependencies: Dependencies) -> set[str]:
+    return one_round(one_round(attributes, dependencies), dependencies)
+
+
+def four_rounds(attributes: set[str], dependencies: Dependencies) -> set[str]:
+    return two_rounds(two_rounds(attributes, dependencies), dependencies)
 
 
 def any_of_it(attributes: set[str], dependencies: Dependencies) -> set[str]:
@@ -126,6 +142,10 @@ def recover(log: bytes) -> dict[bytes, bytes]:
             _, key, value = payload.split(b" ")
             pending[key] = value
     return committed
+
+
+def recovers_text(log: bytes) -> dict[str, str]:
+    return {key.decode(): value.decode() for key, value in recover(log).items()}
 
 
 def ignores_commits(log: bytes) -> dict[bytes, bytes]:
@@ -176,31 +196,64 @@ def nothing(*_arguments: object) -> None:
     return None
 
 
-WRONG: list[tuple[str, Callable[..., Any] | int | None, str]] = [
+def text(*_arguments: object) -> str:
+    return "12"
+
+
+def a_list(*_arguments: object) -> list[int]:
+    return [1, 2]
+
+
+def fails(*_arguments: object) -> float:
+    raise KeyError("what")
+
+
+WRONG: list[tuple[str, Callable[..., Any] | float | str | None, str]] = [
     ("check_mttr_for", nothing, "not written yet"),
-    ("check_mttr_for", lambda nines, mttf_h: mttf_h * 10**-nines, "nines"),
+    ("check_mttr_for", lambda nines, mttf_h: mttf_h * 10**-nines, "did you divide"),
     ("check_mttr_for", lambda nines, mttf_h: mttf_h * (1 - 10**-nines), "nines"),
     ("check_mttr_for", lambda nines, mttf_h: 0.0, "a repair takes some time"),
+    ("check_mttr_for", lambda nines, mttf_h: math.nan, "a repair takes some time"),
+    ("check_mttr_for", text, "'12', which is not a number"),
+    ("check_mttr_for", fails, "KeyError"),
     ("check_percentile", nothing, "not written yet"),
     ("check_percentile", truncated_percentile, "a smaller one would do"),
     ("check_percentile", one_too_low, "do not exceed it"),
     ("check_percentile", sorts_in_place, "has changed"),
     ("check_percentile", interpolated, "none of the times"),
+    ("check_percentile", a_list, "not a number"),
+    ("check_percentile", fails, "KeyError"),
     ("check_erlang_c", nothing, "not written yet"),
     ("check_erlang_c", erlang_b, "Erlang's B"),
-    ("check_erlang_c", lambda servers, load: load / servers, "not the share that waits"),
+    ("check_erlang_c", lambda servers, load: load / servers, "one waits only if all are"),
+    ("check_erlang_c", lambda servers, load: (load / servers) ** servers, "independently"),
+    ("check_erlang_c", lambda servers, load: 0.5, "not the share that waits"),
     ("check_erlang_c", textbook_erlang_c, "overflows"),
+    ("check_erlang_c", textbook_erlang_c_in_numpy, "overflows"),
+    ("check_erlang_c", text, "not a number"),
+    ("check_erlang_c", fails, "KeyError"),
     ("check_servers", None, "not written yet"),
     ("check_servers", 9, "without end"),
     ("check_servers", 10, "without end"),
     ("check_servers", some_servers() - 1, "the P99 is"),
     ("check_servers", some_servers() + 1, "more than it takes"),
+    ("check_servers", "12", "not a whole number"),
+    ("check_servers", 12.5, "not a whole number"),
+    ("check_servers", -1, "without end"),
     ("check_closure", nothing, "not written yet"),
     ("check_closure", one_round, "follows too"),
+    ("check_closure", two_rounds, "follows too"),
+    ("check_closure", four_rounds, "follows too"),
+    ("check_closure", a_list, "not a set"),
+    ("check_closure", lambda attributes, dependencies: {1, "a", None}, "does not follow"),
+    ("check_closure", fails, "KeyError"),
     ("check_closure", any_of_it, "does not follow"),
     ("check_closure", in_place, "has changed"),
     ("check_recover", nothing, "not written yet"),
     ("check_recover", ignores_commits, "committed was"),
+    ("check_recover", recovers_text, "not bytes"),
+    ("check_recover", text, "not a dictionary"),
+    ("check_recover", fails, "KeyError"),
     ("check_recover", skips_what_is_damaged, "changed: "),
     ("check_recover", trusts_the_file, "a log cut after"),
 ]
