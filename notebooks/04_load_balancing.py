@@ -27,15 +27,18 @@
 # - run real proxies and health endpoints, and make them lie and tell the truth;
 # - choose policy, health checks and placement for a fleet, with numbers.
 #
-# **Time:** about 150 minutes, and the exercises, in parts of 10 to 25 (look for *to here*). **Before you start:**
-# you can read Python and have built one web application. Chapter 1 has the queues in full; what is needed of them
-# is repeated here.
+# **Time:** about 160 minutes, and the exercises, in parts of 10 to 25 (look for *to here*). **Before you start:** you
+# can read Python and have built one web application. Chapter 1 has the queues in full; what is needed of them is
+# repeated here.
 
 # %%
 import asyncio
 import hashlib
 import heapq
+import inspect
+import ipaddress
 import itertools
+import numbers
 
 import httpx
 import numpy as np
@@ -66,13 +69,14 @@ requests = 400_000
 # average, so each of the ten is busy 60 % of the time. The balancer is a good one. It multiplies the smoothed
 # response time of a server by the requests it has open there and one, the score of Finagle's and Linkerd's *peak
 # EWMA*, and takes the lowest; one request in a hundred goes anywhere, to keep its figures fresh. (The real ones
-# also eject servers that fail. This one only looks at times.) Halfway through, server 3 begins to fail.
+# compare two servers drawn at random, and eject those that fail. This one asks all, and only looks at times.) Halfway
+# through, server 3 begins to fail.
 
 # %% tags=["conclusion"]
 TEN = [10.0] * 10  # requests a second that each server can do
 
 
-def incident(policy, **options):
+def incident(policy, requests=requests, **options):
     """Half the time all is well; then server 3 (number 2) fails in a millisecond."""
     half_s = requests / 60 / 2
     fault = balancing.Fault(2, "failing fast", half_s, 10 * half_s, error_s=0.001)
@@ -109,9 +113,9 @@ assert after_s < before_s / 10
 # %% [markdown] covers=["4.1"]
 # ## 4.1 What is load balancing?
 #
-# One server first. Requests arrive at a rate $\lambda$, and it can do $\mu$ a second. Its **utilisation** is $\rho
-# = \lambda/\mu$. Below 1 it has a line of finite length; from 1 on the line grows for ever, by $\lambda - \mu$
-# requests a second. With $N$ servers that share the work the same holds for
+# One server first. Requests arrive at a rate $\lambda$, and it can do $\mu$ a second. Its **utilisation** is $\rho =
+# \lambda/\mu$. Below 1 it has a line of finite length; above 1 the line grows for ever, by $\lambda - \mu$ requests a
+# second; and at exactly 1 it has no steady state either. With $N$ servers that share the work the same holds for
 #
 # $$ \rho = \frac{\lambda}{N\mu} < 1 $$
 #
@@ -134,7 +138,7 @@ for servers in (1, 7, 8, 9, 10, 16):
         "line grows by (requests/s)": max(0, 80 - servers * 10),
         "mean response, each its own line": f"{queueing.mm1(80 / servers, 10).response_s * 1e3:.0f} ms"
         if rho < 1
-        else "grows",
+        else "no steady state",
     }
 pd.DataFrame.from_dict(rows, orient="index").rename_axis("servers")
 
@@ -151,9 +155,9 @@ widgets.queueing.pool_or_split()
 
 # %% [markdown]
 # Same servers, same requests, same utilisation, and about a quarter of the response time. With ten lines a server
-# stands idle while next door people queue; with one line that never happens. The common line is the queue M/M/$c$,
-# and the chance that you have to wait at all is **Erlang's formula** $C(c, a)$, with the offered load $a =
-# \lambda/\mu$:
+# stands idle while next door people queue; with one line that never happens. The common line is the queue M/M/$c$
+# (random arrivals, exponential times, $c$ servers; chapter 1), and the chance that you have to wait at all is
+# **Erlang's formula** $C(c, a)$, with the offered load $a = \lambda/\mu$:
 #
 # $$ C(c,a) = \frac{\frac{a^c}{c!}\frac{1}{1-\rho}}{\sum_{k<c}\frac{a^k}{k!}+\frac{a^c}{c!}\frac{1}{1-\rho}}, \qquad
 #    R = \frac1\mu + \frac{C(c,a)}{c\mu-\lambda} $$
@@ -196,14 +200,15 @@ print(
 )
 
 # %% [markdown]
-# Between **500 ms and 120 ms** lies everything a balancing policy can win or lose here. A balancer cannot keep the
-# common line itself (or it could: that is a message queue, chapter 10, and the servers then fetch). It must push
-# each request into some server's line at once, and it never learns in advance how long a request takes. All it can
-# do is guess well.
+# Between **500 ms and 120 ms** lies everything a balancing policy can *win* here. (What it can lose has no floor, as
+# you will see.) A balancer cannot keep the common line itself (or it could: that is a message queue, chapter 10, and
+# the servers then fetch). It must push each request into some server's line at once, and it never learns in advance
+# how long a request takes. All it can do is guess well.
 #
-# Where does this break? The formulas want Poisson arrivals, exponential times and equal servers. Without them the
-# two numbers are others; that one line is the better stays. And where servers *share* one database, ten servers are
-# not ten times one (chapter 1's universal scalability law).
+# Where does this break? The formulas want Poisson arrivals, exponential times and equal servers. Without them the two
+# numbers are others. With equal servers one line stays the better; a very slow server is better left alone, and a
+# common line feeds it. And where servers *share* one database, ten servers are not ten times one (chapter 1's
+# universal scalability law).
 #
 # *To here: 15 min.*
 
@@ -231,8 +236,8 @@ widgets.balancing.queues()
 # row, and one line is ten deep while the neighbour idles. Round robin does not see it and goes on dealing.
 #
 # It is better than chance, because it spaces the arrivals at each server evenly: every tenth of a Poisson stream is
-# an Erlang stream of order 10, whose gaps vary little. In the queue E$_N$/M/1 an arrival finds a geometric number
-# before it, with the root $\sigma$ of
+# an Erlang stream of order 10, whose gaps vary little. In this queue, called E$_N$/M/1, an arrival finds a geometric
+# number before it, with the root $\sigma$ of
 #
 # $$ \sigma = \left(\frac{N\rho}{N\rho + 1 - \sigma}\right)^{N}, \qquad R = \frac{1}{\mu\,(1-\sigma)} $$
 
@@ -295,8 +300,10 @@ assert counters[1][0] < counters[64][0] < blind + counters[64][1]
 # ### 4.2.2 Least connections
 #
 # Now the balancer opens its eyes. It knows what it has sent where and what has come back, so it can count the open
-# **connections** (requests in flight) of each server and take the server with the fewest. If it is the only
-# balancer, that count *is* the queue at the server, and the policy is **join the shortest queue**.
+# **connections** (requests in flight) of each server and take the server with the fewest. If it is the only balancer,
+# that count *is* the queue at the server, and the policy is **join the shortest queue**. (A balancer that only
+# forwards packets counts TCP connections, and with them the kept-open ones on which nothing happens.) The table has
+# the mean, and the times that half (**P50**) and 99 % (**P99**) of the requests do not exceed:
 
 # %% tags=["conclusion"]
 rows, means = {}, {}
@@ -390,9 +397,9 @@ assert old["least connections"] > old["power of two choices"] > old["random"]
 stale.map("{:,.0f} ms".format)
 
 # %% [markdown]
-# One service time of age (100 ms), and power of two choices has caught up. Five, and least connections is worse
-# than blind. The half-blind policy is better *because* it is half blind: it always spreads a herd over all the
-# pairs. But at fifty service times even it loses to chance. Old information is worse than none if you believe it
+# One service time of age (100 ms), and power of two choices has caught up. Five, and least connections is worse than
+# blind. The half-blind policy is better *because* it is half blind: it always spreads a herd over all the pairs. But
+# from twenty service times on even it loses to chance. Old information is worse than none if you believe it
 # (Mitzenmacher, *How Useful Is Old Information?*, 2000).
 #
 # A milder form of the same disease needs no metrics system. It needs several balancers, each of which sees its own
@@ -518,12 +525,14 @@ sequences = {
 print(f"weights 5, 1, 1: smooth {sequences['smooth']}, list {sequences['expanded']}")
 
 # %% [markdown]
-# > Equal weights 1, 1 send *everything* to one server. The reason: the recipe never takes anything from the server
-# > it has chosen, so being chosen leaves no trace, and a modulo does not count. The smooth rule keeps an account.
-# > The current weights always sum to zero after a choice, and after $\sum w$ choices each server has been raised
-# > $w_i \sum w$ in all, and lowered by $\sum w$ for each time it was chosen, so being back at zero means chosen
-# > $w_i$ times. (nginx, *Upstream: smooth weighted round-robin balancing*, 2012; its commit message has the
-# > sequence `a a b a c a a`, the one above.)
+# > Equal weights 1, 1 send *everything* to one server. The reason: the recipe never takes anything from the server it
+# > has chosen, so being chosen leaves no trace, and a modulo does not count. The smooth rule keeps an account. The
+# > current weights always sum to zero after a choice, and after $\sum w$ choices each server has been raised $w_i
+# > \sum w$ in all, and lowered by $\sum w$ for each time it was chosen, so being back at zero means chosen $w_i$
+# > times. Back at zero they are: the chosen one was the highest of numbers with a positive sum, so none ever falls to
+# > $-\sum w$. After $\sum w$ choices each is a multiple of $\sum w$, hence not negative; and as they sum to zero, all
+# > are zero. (nginx, *Upstream: smooth weighted round-robin balancing*, 2012; its commit message has the sequence `a
+# > a b a c a a`, the one above.)
 #
 # Weights come from somebody who measured once. When the machine slows down in the afternoon, they do not.
 #
@@ -534,17 +543,22 @@ print(f"weights 5, 1, 1: smooth {sequences['smooth']}, list {sequences['expanded
 #
 # All policies so far send a client anywhere. Sometimes you want the opposite: the same client to the same server,
 # because that one has the client's session, its connection, its warm cache. So hash the client's address, and take
-# server number $\text{hash}(\text{ip}) \bmod N$: no table, no state, and every balancer decides alike.
+# server number $\text{hash}(\text{ip}) \bmod N$: no table, no state, and every balancer decides alike. The hash must
+# be quick, spread evenly, and have the **avalanche** property (one bit of the address changes half of the bits of the
+# hash), or neighbours would share a server:
 
 # %%
-addresses = sharding.hash_keys(np.arange(8))
+clients = [f"10.0.0.{i}" for i in range(8)]
+addresses = sharding.hash_keys(
+    [int(ipaddress.ip_address(client)) for client in clients]
+)
 pd.DataFrame(
     {
         "hash": addresses,
         "mod 10": addresses % 10,
         "mod 11, after adding one": addresses % 11,
     },
-    index=pd.Index([f"10.0.0.{i}" for i in range(8)], name="client"),
+    index=pd.Index(clients, name="client"),
 ).T
 
 # %% [markdown] errata=["E59"]
@@ -554,30 +568,34 @@ pd.DataFrame(
 
 # %% tags=["conclusion"]
 keys = np.arange(requests)
-rows = {}
-for method in ("modulo", "ring", "rendezvous", "jump", "Maglev"):
+
+
+def eleventh(method):
+    """What an eleventh server moves, in words, and the share of keys."""
     before = sharding.sharding(method, 10)
     moved = sharding.moves(before, before.add(10), keys)
-    rows[method] = {
+    return {
         "moved": f"{moved.share:.1%}",
         "in expectation": f"{sharding.expected_moves(method, 10, 'add'):.1%}",
         "between old servers": f"{moved.needless / moved.keys:.1%}",
         "max / mean": f"{sharding.load(before, keys).max_over_mean:.2f}",
-    }
-    if method == "modulo":
-        # Each key moves with probability 10/11, independently.
-        assert abs(moved.share - 10 / 11) < 5 * np.sqrt(10 / 121 / requests)
-pd.DataFrame.from_dict(rows, orient="index")
+    }, moved.share
+
+
+told, share = eleventh("modulo")
+# Each key moves with probability 10/11, independently.
+assert abs(share - 10 / 11) < 5 * np.sqrt(10 / 121 / requests)
+pd.DataFrame({"modulo": told, "ring (below)": eleventh("ring")[0]}).T
 
 # %% [markdown]
-# > And *always* fails for other reasons too. A phone changes its address between two masts. A company of 5,000 has
-# > one address (a **NAT**), and so one server: section 4.5 computes what that does. nginx's `ip_hash` uses only the
-# > first three numbers of an IPv4 address, so 256 neighbours are one client (documentation of
+# > And *always* fails for other reasons too. A phone changes its address when it leaves the Wi-Fi. A company of 5,000
+# > has one address (a **NAT**), and so one server: section 4.5 computes what that does. nginx's `ip_hash` uses only
+# > the first three numbers of an IPv4 address, so 256 neighbours are one client (documentation of
 # > `ngx_http_upstream_module`).
 #
-# **Consistent hashing** (Karger and others 1997) makes a change of servers cheap. Hash the servers too, onto the
-# same circle of $2^{32}$ places. A key belongs to the first server clockwise. A new server takes over a part of
-# *one* arc, and nobody else notices. One place a server is too few, so each gets many, its **virtual nodes**.
+# **Consistent hashing** (Karger and others 1997) makes a change of servers cheap. Hash the servers too, onto the same
+# circle of $2^{32}$ places. A key belongs to the first server clockwise. A new server takes over a part of *one* arc,
+# and nobody else notices. One place a server is too few, so each gets many, its **virtual nodes** or **tokens**.
 # Before you look: ten servers with a hundred places each, and an eleventh comes. What share of the keys moves? And
 # what, if each has only one?
 
@@ -585,9 +603,9 @@ pd.DataFrame.from_dict(rows, orient="index")
 widgets.sharding.ring()
 
 # %% [markdown] errata=["E61"]
-# The thin outer strokes are all that moves: a tenth of the circle in a hundred small pieces, a few from every
-# server, and nothing between old servers. Now set the virtual nodes to 1 and change the seed a few times. The
-# average is the same, and you would not want to be on call for any single one.
+# The thin outer strokes are all that moves: an eleventh of the circle in a hundred small pieces, a few from every
+# server, and nothing between old servers. Now set the virtual nodes to 1 and change the seed a few times. The average
+# is the same, and you would not want to be on call for any single one.
 #
 # > **The guide says** that only $K/N$ of the keys move. Three corrections. It is $K/(N+1)$ when a server is added
 # > and $K/N$ when one is removed, with $N$ the number *before*. It is an *expected* value. And with one place a
@@ -638,11 +656,20 @@ pd.DataFrame.from_dict(rows, orient="index").rename_axis("virtual nodes")
 # > root of the number of places $V$: the new server's part of the circle is Beta-distributed with mean $1/(N+1)$
 # > and variance $\frac{N}{(N+1)^2((N+1)V+1)}$. (Dynamo, SOSP 2007, is where most people learned of virtual nodes.)
 #
-# The other names in the table above are other answers to the same question. **Rendezvous** hashing gives each
-# server a score for each key and takes the highest; **jump** hash needs no memory but can only add and remove at
-# the end; **Maglev**, Google's balancer, fills a table of 65,537 entries, pays with a few needless moves and gets
-# the best balance of all. None of them looks at the load. **Consistent hashing with bounded loads** does: no server
-# may have more than 1.25 times (say) the mean number of connections; a key whose server is full goes on clockwise.
+# There are other answers to the same question. **Rendezvous** hashing gives each server a score for each key and
+# takes the highest; **jump** hash needs no memory but can only add and remove at the end; **Maglev**, Google's
+# balancer, fills a table of 65,537 entries, pays with a few needless moves and gets the best balance of all:
+
+# %% tags=["conclusion"]
+rows, moved = {}, {}
+for method in ("ring", "rendezvous", "jump", "Maglev"):
+    rows[method], moved[method] = eleventh(method)
+assert max(moved.values()) < 0.2
+pd.DataFrame.from_dict(rows, orient="index")
+
+# %% [markdown]
+# None of them looks at the load. **Consistent hashing with bounded loads** does: no server may have more than 1.25
+# times (say) the mean number of connections; a key whose server is full goes on clockwise.
 
 # %% [markdown] errata=["E60"]
 # > **The guide gives** a *collision probability* of about $1/N$. That is the chance that two *given* clients share
@@ -678,8 +705,9 @@ for clients in (10, 1_000, 100_000):
 #
 # $$ \text{EMA} \leftarrow \alpha x + (1-\alpha)\,\text{EMA} $$
 #
-# with $\alpha$ between 0.1 and 0.3, and send the request to the lowest. The last $k$ answers together have the
-# weight $1-(1-\alpha)^k$: with $\alpha = 0.2$ ten answers make up 89 % of what you believe.
+# with $\alpha$ between 0.1 and 0.3, and send the request to the lowest. The last $k$ answers together have the weight
+# $1-(1-\alpha)^k$: with $\alpha = 0.2$ ten answers make up 89 % of what you believe. What is measured is the way
+# there and back, the work and the line together: a distant server looks slow, however idle it is.
 #
 # First with all servers healthy, and only 60 % busy. What can go wrong?
 
@@ -705,11 +733,11 @@ assert means["response time × connections"] < means["random"]
 pd.DataFrame.from_dict(rows, orient="index")
 
 # %% [markdown]
-# The bare formula is a disaster: everybody goes to the server that was fastest, and nobody learns that it has
-# become the slowest until the first answer is back out of its long line. The guide lists *oscillation* among the
+# The bare formula is a disaster: everybody goes to the server that was fastest, and nobody learns that it has become
+# the slowest until the first answer is back out of its long line. The guide lists *oscillation* among the
 # disadvantages; here it is. Multiplying by the open connections and one mends it, because your own requests count
-# before they are answered. What the last column shows is subtler: a server that was slow *once* may never be asked
-# again, and so can never prove that it has recovered. A little **exploration** mends that.
+# before they are answered. What the last column shows is subtler: a server that was slow *once* is asked less and
+# less (an even share is 10 %), and so can hardly prove that it has recovered. A little **exploration** mends that.
 #
 # Now let one of them fail, quickly. Predict its share of the requests from then on.
 
@@ -717,30 +745,52 @@ pd.DataFrame.from_dict(rows, orient="index")
 widgets.balancing.black_hole()
 
 # %% [markdown]
-# On the right, what the balancer believes: the broken server falls to a millisecond, and the beliefs about the
-# others stay where they were, as nobody asks them any more. Three positions of the controls, to try yourself:
+# On the right, what the balancer believes: the broken server falls to a millisecond, and the beliefs about the others
+# stay where they were, as nobody asks them any more. Some positions of the controls, to try yourself. How far it goes
+# is a matter of chance, so here is the least and the most of eight seeds:
 
 # %%
 for settings in (
+    {},
     {"explore": 2.0},
     {"errors": "a timeout of 5 s"},
     {"errors": "a timeout of 5 s", "explore": 2.0},
+    {"errors": "a timeout of 5 s", "policy": "response × connections"},
 ):
-    print(", ".join(f"{name} {value}" for name, value in settings.items()))
-    print("   ", widgets.balancing.black_hole.view(**settings).sentence.split(":")[0])
+    swallowed = [
+        widgets.balancing.black_hole.view(**settings, seed=number).answer
+        for number in range(1, 9)
+    ]
+    name = (
+        ", ".join(f"{name} {value}" for name, value in settings.items()) or "as above"
+    )
+    print(f"{name}: from {min(swallowed):.3g} % to {max(swallowed):.3g} %")
 
 # %% [markdown] errata=["E62"]
-# Exploration alone does not help, because it keeps finding that the broken server is fast. An error that counts as
-# a timeout turns its line upwards, and still a sixth of the requests goes there, as the herd makes the others look
-# worse than a timeout at times. It takes both.
+# Exploration alone does not help, because it keeps finding that the broken server is fast. An error that counts as a
+# timeout turns its line upwards, and still a few per cent to two fifths go there, by the draw, as the herd makes the
+# others look worse than a timeout at times. Under *least response time* it takes both. Multiplied by the connections
+# there is no such herd, and the timeout alone does.
 #
 # > **The guide says** that response time is *a good indicator of server health*. It is an indicator of *speed*, and
 # > nothing is as fast as an error. The failing server needs a handful of requests to become everybody's favourite:
 # > with $\alpha = 0.2$, an average that starts at 140 ms is below 20 ms after nine answers of one millisecond.
 #
-# The same incident as at the beginning of the chapter, with the policies of this chapter, and three ways out:
+# The same incident as at the beginning of the chapter, with the policies of this chapter, and four ways out:
+
 
 # %% tags=["conclusion"]
+def better_of_two(state):
+    """Response time × connections of two servers drawn at random, as Finagle has it."""
+    n = len(state.in_rotation)
+    first, second = state.draws[0] * n >> 32, state.draws[1] * (n - 1) >> 32
+    second += second >= first
+    return min(
+        (state.in_rotation[k] for k in (first, second)),
+        key=lambda i: max(state.response_s[i], 0) * (state.connections[i] + 1),
+    )
+
+
 rows, share = {}, {}
 for name, policy, options in (
     ("round robin", "round robin", {}),
@@ -748,6 +798,8 @@ for name, policy, options in (
     ("power of two choices", "power of two choices", {}),
     ("resource-based", "resource-based", {}),
     ("response time × connections", "response time × connections", {"explore": 0.01}),
+    # A policy in Python: a shorter run.
+    ("  of two drawn at random", better_of_two, {"requests": min(requests, 100_000)}),
     (
         "  an error counts as 1 s",
         "response time × connections",
@@ -777,14 +829,19 @@ assert np.isclose(share["round robin"], 0.1, atol=0.001)
 assert share["least connections"] > 0.12
 assert share["response time × connections"] > 0.9
 assert share["  an error counts as 10 s"] < 0.05
+# Drawn with probability 2/10, of half the run.
+two = share["  of two drawn at random"]
+assert 0.15 < two < 0.2 + 5 * np.sqrt(0.16 / (min(requests, 100_000) / 2))
 pd.DataFrame.from_dict(rows, orient="index")
 
 # %% [markdown]
-# Even least connections is drawn in, as a server that answers in a millisecond always looks idle. Round robin, the
-# blind one, gives the failing server its tenth and no more: a policy that trusts nothing cannot be lied to. What
-# helps is to make failure look like what it is. Let an error **count as slow**; take the server out by a **health
-# check** that does what a request does, or by counting its errors (**outlier detection**, as Envoy does); or let
-# the server itself *delay* its errors, which is what the Builders' Library tells of.
+# Even least connections is drawn in, as a server that answers in a millisecond always looks idle; its processor looks
+# idle too, so resource-based sends it five in six. Round robin, the blind one, gives the failing server its tenth and
+# no more: a policy that trusts nothing cannot be lied to. **Two random choices cap the damage** at $2/N$, the chance
+# to be drawn at all. What helps further is to make failure look like what it is. Let an error **count as slow**; take
+# the server out by a **health check** that does what a request does, or by counting its errors (**outlier
+# detection**, as Envoy does); or let the server itself *delay* its errors, which is what the Builders' Library tells
+# of.
 #
 # *To here: 90 min.*
 
@@ -831,30 +888,30 @@ resources.map("{:,.0f} ms".format)
 
 # %% [markdown]
 # Collected at once, it lies between least connections and random. Collected every five seconds, which is good for a
-# metrics system, it herds worse than anything else in this chapter. Use load reports for *slow* decisions: weights
-# that change over minutes, and how many servers there are.
+# metrics system, it herds about twice as badly as least connections does with a view as old. Use load reports for
+# *slow* decisions: weights that change over minutes, and how many servers there are.
 #
 # ### All of them, side by side
 #
-# Everything of this section in one playground. Begin with equal servers, then make requests unequal (Pareto), then
-# servers (speed ratio), and say before each step who loses.
+# The policies of this section in one playground. Begin with equal servers, then make requests unequal (Pareto), then
+# servers (*fast over slow*), then the news old, and say before each step who loses.
 
 # %%
 widgets.balancing.arena()
 
 # %% [markdown]
 # The strokes are what theory says for the two ends, choosing blindly and one common line; all policies that make
-# sense lie between them. With Pareto times the gap between median and P99 widens; with unequal servers the lines of
-# the blind ones grow without end, and least connections stays; from about four times the speed on, response time ×
-# connections is ahead, as it counts seconds and not heads. No row wins everywhere. A short table to carry into an
-# interview:
+# sense lie between them. With Pareto times the gap between median and P99 widens. With unequal servers the lines of
+# the blind ones grow without end; so do, from about five times the speed on, those of two random choices, which too
+# often draw two slow servers. Least connections stays; and from about three times on response time × connections is
+# ahead, as it counts seconds and not heads. No row wins everywhere. A short table to carry into an interview:
 #
 # | policy | needs to know | good for | breaks when |
 # |---|---|---|---|
 # | round robin | a counter | equal servers, equal requests | either is unequal |
 # | weighted round robin | capacities | known unequal servers | capacities change |
 # | least connections | its own open requests | unequal requests, long connections | its view is old, or one of many |
-# | power of two choices | the same, of two | many balancers, old views | it always leaves a little on the table |
+# | power of two choices | the same, of two | many balancers, old views | servers are very unequal |
 # | IP hash, ring | the client's address | sessions, caches | one client is large |
 # | response time × connections | answers | servers that change their speed | errors are fast |
 # | resource-based | reports | slow corrections | reports are old |
@@ -869,8 +926,8 @@ widgets.balancing.arena()
 # ### 4.3.1 Layer 4 (transport)
 #
 # A **layer 4** balancer sees packets: addresses, ports, and the beginning and end of a TCP connection. It chooses a
-# server once, when the connection is opened, and from then on copies bytes. It is quick, works for any protocol,
-# and does not know that there are requests.
+# server once, when the connection is opened, and from then on forwards packets or copies bytes. It is quick, works
+# for any protocol, and does not know that there are requests.
 #
 # ### 4.3.2 Layer 7 (application)
 #
@@ -889,7 +946,8 @@ for layer in proxies.LAYERS:
     assert sum(run.answered.values()) == sum(sizes) and not run.failures
     expected = proxies.simulate(sizes, 3, layer)
     assert sorted(run.answered.values()) == sorted(expected.tolist())
-    rows[layer] = run.answered | {"what it can see": ", ".join(run.seen)}
+    rows[layer] = run.answered
+    print(f"{layer} can see: {', '.join(run.seen)}")
 pd.DataFrame.from_dict(rows, orient="index")
 
 # %% [markdown]
@@ -912,8 +970,9 @@ widgets.proxies.keep_alive()
 # the client, which knows its requests.
 #
 # What layer 7 can do and layer 4 cannot: send pictures to a server of their own. (Look at who the server thinks is
-# asking. Behind any balancer the peer is the balancer; the client stands in a header, `X-Forwarded-For`, which a
-# client can also write itself.)
+# asking. Behind a balancer that ends the connection, as both of ours do, the peer is the balancer, and the client
+# stands in a header, `X-Forwarded-For`, which a client can also write itself. One that only forwards packets, like
+# Maglev or AWS's Network Load Balancer with *client IP preservation*, leaves the client's address in place.)
 
 # %%
 async with (
@@ -921,9 +980,13 @@ async with (
     httpx.AsyncClient(base_url=proxy.url) as client,
 ):
     for path in ("/", "/images/logo.png", "/basket", "/images/cat.png"):
-        told = (await client.get(path)).json()
+        answer = await client.get(path)
+        told = answer.json()
+        host, port = answer.extensions["network_stream"].get_extra_info("client_addr")
+        # All have the same address on this machine; the ports tell them apart.
+        peer = "the client" if told["peer"] == f"{host}:{port}" else "the balancer"
         print(
-            f"{path:17} server {told['server']}, peer {told['peer'].split(':')[0]}, "
+            f"{path:17} server {told['server']}, peer: {peer}, "
             f"forwarded for {told['forwarded for']}"
         )
 
@@ -1054,6 +1117,8 @@ print(
 #
 # Large sites do all of it in layers: DNS picks a region, anycast a place, a layer 4 balancer a layer 7 balancer,
 # and that the server.
+#
+# *To here: 125 min.*
 
 # %% [markdown] covers=["4.5"]
 # ## 4.5 Session persistence (sticky sessions)
@@ -1091,10 +1156,18 @@ for nat_share in (0.0, critical / 2, 2 * critical, 0.3):
         nat_share=nat_share,
         addresses=1_000_000,
     )
+    # Where a ring without bounds would have sent them.
+    own = balance(
+        "consistent hashing",
+        utilisation=0.6,
+        nat_share=nat_share,
+        addresses=1_000_000,
+    )
+    at_home = (bound.server == own.server)[bound.warmup :].mean()
     print(
         f"{nat_share:5.1%} behind one address: mean {in_ms(hot.mean_response_s):>6}, "
         f"the busiest server is {hot.utilisation.max():4.0%} busy; "
-        f"with bounded loads {in_ms(bound.mean_response_s)}"
+        f"with bounded loads {in_ms(bound.mean_response_s)}, {at_home:.0%} at their own server"
     )
     share = nat_share + (1 - nat_share) / 10
     tolerance = 5 * np.sqrt(share * (1 - share) / requests)
@@ -1102,8 +1175,10 @@ for nat_share in (0.0, critical / 2, 2 * critical, 0.3):
 assert hot.utilisation.max() > 0.95
 
 # %% [markdown]
-# Seven per cent of the traffic behind one address, one large customer, overloads a server in a fleet that is 60 %
-# busy. Consistent hashing with bounded loads keeps its promise: it is sticky until a server is full.
+# Less than eight per cent of the traffic behind one address, one large customer, overloads a server in a fleet that
+# is 60 % busy. Consistent hashing with bounded loads lets no server fill up, and sends some four in ten requests
+# elsewhere: with eight in flight over ten servers, *full* means one or two. Here it is sticky in name only. It needs
+# many requests in flight on each server.
 #
 # What no stickiness survives is the end of the server. A rolling deployment restarts each server once and so loses
 # **every** session that lives in memory, once a deployment:
@@ -1131,7 +1206,7 @@ for method in ("modulo", "ring"):
 # > browser strips it. Whoever has the link has the session (OWASP, *Session Management Cheat Sheet*). Put it in a
 # > cookie that is `Secure`, `HttpOnly` and `SameSite`.
 #
-# *To here: 125 min.*
+# *To here: 135 min.*
 
 # %% [markdown] covers=["4.6"]
 # ## 4.6 Health checks
@@ -1183,23 +1258,24 @@ pd.DataFrame.from_dict(rows, orient="index")
 
 # %% [markdown]
 # What should a probe *do*? A **shallow** check proves that the process runs and answers. The broken server of this
-# chapter passes it for ever: it answers, and fast. A **deep** check does what a request does and asks the database
-# as well. It finds the broken server. Now the database itself is away for half a minute, for everybody. Predict:
-# with deep checks, how many servers are left in rotation?
+# chapter passes it for ever: it answers, and fast. A **deep** check does what a request does and asks the database as
+# well. It finds the broken server. Now the database itself is away for 15 s, for everybody. Predict: with deep
+# checks, for how long is no server in rotation?
 
 # %%
 widgets.health_checks.rotation()
 
 # %% [markdown]
-# None. Every server reports honestly that it cannot reach the database, so the balancer takes out every server, and
-# with them all the pages that need no database. A **deep check of a shared dependency turns a partial outage into a
-# whole one.** The way out has two parts. Let readiness depend on what is *this server's own* (its connection, its
-# disk, its configuration), and let the balancer **fail open**: when nobody is healthy, the probes know less than
-# nothing, so use everybody. AWS's Application Load Balancer does that when all targets are unhealthy (its user
-# guide), Envoy already when fewer than half are healthy (its *panic threshold*).
+# For 11 s, none; and half of that is after the database has come back. Every server reports honestly that it cannot
+# reach the database, so the balancer takes out every server, and with them all the pages that need no database. A
+# **deep check of a shared dependency turns a partial outage into a whole one.** The way out has two parts. Let
+# readiness depend on what is *this server's own* (its connection, its disk, its configuration), and let the balancer
+# **fail open**: when nobody is healthy, the probes know less than nothing, so use everybody. AWS's Application Load
+# Balancer does that when all targets are unhealthy (its user guide), Envoy already when fewer than half are healthy
+# (its *panic threshold*).
 #
-# The same, with three real servers that share one real database. Half of the requests need it. It is away for four
-# rounds of fourteen:
+# The same, with three real servers that share one real database. Four in ten of the requests need it. It is away for
+# four rounds of fourteen:
 
 # %% tags=["conclusion"]
 rows, lost = {}, {}
@@ -1236,12 +1312,17 @@ pd.DataFrame.from_dict(rows, orient="index")
 # | `/startupz` | has it finished starting? | wait, and ask nothing else |
 #
 # Put the database into `/livez`, and an outage of the database restarts your whole fleet.
+#
+# Servers also come and go on purpose. One that leaves gets no new requests and ends those it has (**draining**), or a
+# deployment fails a few every time. One that comes has cold caches, and least connections, which sees it idle, sends
+# it everything at once: **slow start** raises its share over some seconds (nginx Plus and AWS's Application Load
+# Balancer have it under that name).
 
 # %% [markdown] errata=["E67"]
 # > **The guide's endpoint** has one path for all of that, and three bugs. It calls its checks and does not wait for
-# > them. What an asynchronous function gives at once is a promise (in Python a task), and a promise is *truthy*
-# > whatever comes out of it. Here it is on a real server, with the database gone and the cache refusing
-# > connections:
+# > them, which matters if they are asynchronous, as in Node any that asks a database is. What an asynchronous
+# > function gives at once is a promise (in Python a task), and a promise is *truthy* whatever comes out of it. Here
+# > it is on a real server, with the database gone and the cache refusing connections:
 
 # %% tags=["conclusion"]
 with (
@@ -1270,14 +1351,15 @@ with (
 # > found, and calls a missing cache *degraded*, which is not *unready*. It does ask the shared database, so it
 # > belongs behind a balancer that fails open.
 #
-# *To here: 140 min.*
+# *To here: 150 min.*
 
 # %% [markdown]
 # ## A decision
 #
-# A shop's checkout: 400 requests a second at the peak, 50 ms each on average (exponential), three zones, four
-# balancers that each see their own connections. The objectives: **P99 of at most 450 ms even with one zone down**,
-# and 99.9 % good answers in a month. How many servers, which policy, which checks, what in front?
+# A shop's checkout: 400 requests a second at the peak and 200 on average over the month, 50 ms each on average
+# (exponential), three zones, four balancers that each see their own connections. The objectives: **P99 of at most 530
+# ms even with one zone down**, and 99.9 % good answers in a month. How many servers, which policy, which checks, what
+# in front?
 #
 # **First the policy, in servers.** For each, the least number in a zone such that the other two zones suffice; and,
 # as four balancers may become sixteen, for other numbers of balancers too:
@@ -1291,7 +1373,7 @@ def p99_ms(policy, servers, balancers):
 
 def servers_needed(policy, balancers):
     """In three zones, of which two must do."""
-    return 3 * next(n for n in range(11, 60) if p99_ms(policy, 2 * n, balancers) <= 450)
+    return 3 * next(n for n in range(11, 60) if p99_ms(policy, 2 * n, balancers) <= 530)
 
 
 fleets = pd.DataFrame(
@@ -1311,21 +1393,27 @@ fleets = pd.DataFrame(
 )
 four = fleets["4 balancers"]
 assert four["least connections"] <= four["power of two choices"] <= four["random"]
-assert (fleets.loc["least connections"] <= fleets.loc["random"]).all()
+# The limit is nearly 2 % or more from every P99 that decides: other seeds give the same.
+slack = 0 if requests >= 400_000 else 3
+assert (fleets.loc["join the shortest queue"] == 33).all()
+assert four["least connections"] == 33 and abs(four["random"] - 54) <= slack
+assert abs(fleets["16 balancers"]["least connections"] - 45) <= slack
 fleets
 
 # %% [markdown]
-# Read it as a price list. With four balancers least connections needs 36 servers and choosing at random 63, so the
-# policy is worth 27 machines. With sixteen balancers every policy that counts only its own connections needs 54.
-# Asking the servers themselves for their queues keeps 33, for a message more in each answer. So: *least
-# connections, as long as there are four balancers*, and that condition belongs beside the configuration. (Reading
-# it that way is why the number of balancers is a capacity question, and not only one of availability.)
+# Read it as a price list. Thirty servers cannot carry the load with a zone down, so 33 is the least anybody can need.
+# With four balancers least connections needs no more than that, and choosing at random 54: the policy is worth 21
+# machines. With sixteen balancers it needs 45, as many as round robin, which counts nothing. Asking the servers
+# themselves for their queues keeps 33, for a message more in each answer. So: *least connections, as long as there
+# are four balancers*, and that condition belongs beside the configuration. (The number of balancers is a capacity
+# question, and not only one of availability.)
 #
-# **Then the day one server fails fast.** How much of the month's budget goes, if nobody looks for eight hours?
+# **Then the day one server fails fast.** How much of the month's budget goes, if nobody looks for eight hours of
+# peak?
 
 # %% tags=["conclusion"]
 servers = int(four["least connections"])
-budget = 0.001 * 400 * 86_400 * 30
+budget = 0.001 * 200 * 86_400 * 30  # of the mean rate
 print(f"budget: {budget:,.0f} bad answers a month")
 # Long enough that each of the four balancers finds out how fast the broken server is.
 sent = 400_000
@@ -1358,24 +1446,28 @@ for policy, explore in (
             f"{'  deep check, 5 s, 3 in a row':28} noticed after {noticed:.1f} s, "
             f"{run.error_ratio * 400 * noticed:,.0f} errors"
         )
+lost = 400 / 4 * (30 + 60 / 2)
+print(f"a dead balancer: {lost:,.0f} errors, {lost / budget:.1%} of the budget")
+false_alarm_h = 5 / (0.01**3 * 0.99) / 3_600 / servers
+print(f"one of {servers} servers is wrongly out every {false_alarm_h:.0f} hours")
 assert cost["response time × connections"] > 1 > cost["least connections"]
 
 # %% [markdown]
 # **Then the checks.** Every 5 s, three in a row, on `/readyz`, which tests this server's own connection to the
-# database: some 150 errors for each such fault, instead of a third of the budget. With 1 % of probes lost, one of
-# the 36 servers is wrongly out about every second day, which the spare capacity bears. When more than half of the
-# servers are out, the balancer ignores the checks: the database being away for a minute costs the pages that need
+# database: some 150 errors for each such fault, instead of two thirds of the budget. With 1 % of probes lost, one of
+# the 33 servers is wrongly out about every second day, which the third zone's capacity bears. When more than half of
+# the servers are out, the balancer ignores the checks: the database being away for a minute costs the pages that need
 # it, and no others.
 #
 # **Then the front.** Each balancer reaches all servers in all zones. DNS with four addresses and 60 s: a dead
-# balancer costs $400 \cdot \frac14 \cdot (30 + 30) = 6{,}000$ errors, six thousandths of the budget. Anycast would
-# save nearly all of them, and is not what the money is needed for. Layer 7, since a lost `GET` is then repeated and
+# balancer costs $400 \cdot \frac14 \cdot (30 + 30) = 6{,}000$ errors, a hundredth of the budget. Anycast would save
+# nearly all of them, and is not what the money is needed for. Layer 7, since a lost `GET` is then repeated and
 # connections from the apps live for hours.
 #
 # **And stickiness?** None. The basket is in a store that all servers share, so that a deployment at noon logs
 # nobody out.
 #
-# *To here: 150 min.*
+# *To here: 160 min.*
 
 # %% [markdown]
 # ## Check yourself
@@ -1413,16 +1505,36 @@ def report(name, problems):
     print(f"{name}: {problems[0]}" if problems else f"{name}: right")
 
 
+def raised(error):
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
+
+
+def in_a_sentence(check):
+    """What the learner wrote may raise anything, and that is told like any other problem."""
+
+    def checked(answer):
+        try:
+            yield from check(answer)
+        except Exception as error:
+            yield f"your code ends with {raised(error)}"
+
+    return checked
+
+
+@in_a_sentence
 def check_erlang_c(function):
     for servers, load in ((1, 0.3), (10, 8.0), (3, 2.9), (40, 10.0), (500, 480.0)):
         try:
             got = function(servers, load)
-        except (OverflowError, RecursionError) as error:
-            yield f"erlang_c({servers}, {load:g}) ends with {error}"
+        except Exception as error:
+            yield f"erlang_c({servers}, {load:g}) ends with {raised(error)}"
             return
         expected = queueing.erlang_c(servers, load)
         if got is None:
             yield "not written yet"
+            return
+        if not isinstance(got, numbers.Real):
+            yield f"erlang_c({servers}, {load:g}) gives {got!r:.60} and should give a number"
             return
         if not np.isclose(got, expected, rtol=1e-6):
             lost = np.isclose(got, queueing.erlang_b(servers, load), rtol=1e-6)
@@ -1436,8 +1548,8 @@ report("1", list(check_erlang_c(erlang_c)))
 # ### 2 · Mend: the weighted formula
 #
 # This is the guide's recipe as Python. `current` holds the servers' current weights, which begin at 0 and are kept
-# from call to call. Mend it, so that after $\sum w$ choices each server has been chosen $w_i$ times, well spread:
-# with 5, 1, 1 not five times in a row.
+# from call to call. Mend it, so that after $\sum w$ choices each server has been chosen $w_i$ times, well spread: of
+# the first seven choices with 5, 1, 1 no more than two in a row go to the same server.
 
 
 # %%
@@ -1457,6 +1569,7 @@ def choose(current: list[int], weights: list[int]) -> int:
 
 
 # %% jupyter={"source_hidden": true} tags=["check"]
+@in_a_sentence
 def check_choose(function):
     rng = np.random.default_rng(5)
     cases = [[3, 1, 2], [1, 1], [5, 1, 1]]
@@ -1467,6 +1580,10 @@ def check_choose(function):
             continue
         current = [0] * len(weights)
         chosen = [function(current, weights) for _ in range(3 * total)]
+        for one in chosen:
+            if not isinstance(one, numbers.Integral) or not 0 <= one < len(weights):
+                yield f"weights {weights}: {one!r:.60} is not the number of a server"
+                return
         for turn in range(3):
             counts = [
                 chosen[turn * total :][:total].count(i) for i in range(len(weights))
@@ -1475,8 +1592,8 @@ def check_choose(function):
                 yield f"weights {weights}: of {total} choices the servers get {counts}"
                 return
         runs = max(len(list(group)) for _, group in itertools.groupby(chosen[:total]))
-        if weights == [5, 1, 1] and runs == 5:
-            yield f"weights {weights}: the shares are right, but the first gets five in a row"
+        if weights == [5, 1, 1] and runs > 2:
+            yield f"weights {weights}: the shares are right, but the first gets {runs} in a row"
             return
 
 
@@ -1504,13 +1621,14 @@ def pick(state) -> int | None:
 
 
 # %% jupyter={"source_hidden": true} tags=["check"]
+@in_a_sentence
 def check_pick(function):
     strangers, calls = [], []
 
     def watched(state):
         chosen = function(state)
         calls.append(chosen)
-        if chosen not in state.in_rotation:
+        if not isinstance(chosen, numbers.Integral) or chosen not in state.in_rotation:
             strangers.append((chosen, state.in_rotation))
             return state.in_rotation[0]
         return chosen
@@ -1540,7 +1658,7 @@ def check_pick(function):
                 yield "not written yet"
                 return
         if strangers:
-            yield f"picks {strangers[0][0]}, when {strangers[0][1]} are in rotation"
+            yield f"picks {strangers[0][0]!r:.60}, when {strangers[0][1]} are in rotation"
             return
         mine, reference = p99[watched], p99["power of two choices"]
         if mine > 1.1 * reference:
@@ -1552,8 +1670,9 @@ report("3", list(check_pick(pick)))
 # %% [markdown]
 # ### 4 · Build: a ring
 #
-# A consistent hash ring with virtual nodes. `place(text)` gives a place on the circle; where a server's tokens are
-# is up to you. `lookup(key)` returns the first server clockwise, in logarithmic time.
+# A consistent hash ring with virtual nodes. `place(text)` gives a place on the circle. Token $i$ of a server, from 0
+# to `vnodes` - 1, stands at `place(f"{server}#{i}")`. `lookup(key)` returns the server of the first token at
+# `place(key)` or clockwise of it, where the numbers grow.
 
 
 # %%
@@ -1573,49 +1692,51 @@ class MyRing:
 # <details><summary>Hint 1</summary>Keep all tokens sorted, each with the server that it belongs to.</details>
 # <details><summary>Hint 2</summary><code>bisect.bisect_left(tokens, place(key))</code>, from the standard library, is the number of the first token at or after
 # the key. What if there is none?</details>
-# <details><summary>Hint 3</summary>After the last token comes the first: <code>% len(tokens)</code>. Token <em>i</em> of a
-# server can stand at <code>place(f"{server}#{i}")</code>.</details>
+# <details><summary>Hint 3</summary>After the last token comes the first: <code>% len(tokens)</code>. A sorted list of pairs
+# <code>(place(f"{server}#{i}"), server)</code> has tokens and owners in one.</details>
 
 
 # %% jupyter={"source_hidden": true} tags=["check"]
+@in_a_sentence
 def check_ring(cls):
-    keys = [f"user:{number}" for number in range(20_000)]
-    ten = [f"server-{letter}" for letter in "abcdefghij"]
-    vnodes = 100
-    try:
-        before, after = cls(ten, vnodes), cls([*ten, "server-k"], vnodes)
-        old, new = (
-            [before.lookup(key) for key in keys],
-            [after.lookup(key) for key in keys],
+    def stands(text):
+        digest = hashlib.blake2b(text.encode(), digest_size=4).digest()
+        return int.from_bytes(digest, "big")
+
+    keys = [f"user:{number}" for number in range(5_000)]
+    places = [stands(key) for key in keys]
+    eleven = [f"server-{letter}" for letter in "abcdefghijk"]
+    cases = ((eleven[:10], 100), (eleven, 100), (eleven[9::-1], 100), (eleven[:3], 1))
+    for servers, vnodes in cases:
+        ring = cls(list(servers), vnodes)
+        tokens = sorted(
+            (stands(f"{server}#{i}"), server)
+            for server in servers
+            for i in range(vnodes)
         )
-    except IndexError as error:
-        yield f"a key clockwise of the last token: {error}"
-        return
-    if old[0] is None:
-        yield "not written yet"
-        return
-    if strangers := set(old) - set(ten):
-        yield f"lookup gives {strangers.pop()!r}, which is no server"
-        return
-    reversed_order = cls(ten[::-1], vnodes)
-    if old != [reversed_order.lookup(key) for key in keys]:
-        yield "the same servers in another order give other answers"
-        return
-    moved = [(a, b) for a, b in zip(old, new, strict=True) if a != b]
-    needless = [pair for pair in moved if pair[1] != "server-k"]
-    if needless:
-        yield f"{len(needless):,} keys move between old servers, the first from {needless[0][0]} to {needless[0][1]}"
-        return
-    # The new server's part is Beta(V, 10 V), and the keys are thrown on it: five standard deviations.
-    part, share = 1 / 11, len(moved) / len(keys)
-    spread = np.sqrt(part * (1 - part) * (1 / (11 * vnodes + 1) + 1 / len(keys)))
-    if abs(share - part) > 5 * spread:
-        yield f"an eleventh server takes {share:.1%} of the keys; {part:.1%} ± {5 * spread:.1%} is to be expected"
-        return
-    counts = np.array([old.count(server) for server in ten])
-    uneven, expected = counts.std() / counts.mean(), sharding.expected_cv(10, vnodes)
-    if uneven > 2.5 * expected:
-        yield f"the servers' shares vary by {uneven:.0%}; {vnodes} virtual nodes make it about {expected:.0%}"
+        first = np.searchsorted([token for token, _ in tokens], places)
+        words = f"{len(servers)} servers with {vnodes} token{'s' if vnodes > 1 else ''}"
+        for key, at, number in zip(keys, places, first.tolist(), strict=True):
+            token, owner = tokens[number % len(tokens)]
+            try:
+                got = ring.lookup(key)
+            except IndexError as error:
+                where = ", clockwise of the last token" if number == len(tokens) else ""
+                yield f"{words}: {key} stands at {at:,}{where}: {raised(error)}"
+                return
+            if got is None:
+                yield "not written yet"
+                return
+            if got != owner:
+                before = tokens[number - 1]
+                hint = ""
+                if got == before[1]:
+                    hint = f"; the one before it, at {before[0]:,}, is {got}'s"
+                yield (
+                    f"{words}: {key} stands at {at:,}, and the first token clockwise, at "
+                    f"{token:,}, is {owner}'s{hint}; lookup gives {got!r:.60}"
+                )
+                return
 
 
 report("4", list(check_ring(MyRing)))
@@ -1626,8 +1747,8 @@ report("4", list(check_ring(MyRing)))
 # The server with the lowest score gets the request. Of each server you know its smoothed response time in seconds,
 # your open requests there, the smoothed share of errors (0 to 1), and for how many seconds it has given no answer.
 # Five servers, 60 % busy. One fails in a millisecond for a minute. It must get less than **5 %** of the requests of
-# that minute. And when it is well again it must come back: in the minute after, at least 5 % again. Nobody else may
-# starve.
+# that minute. And when it is well again it must come back: its first request within 15 seconds, and at least 5 % of
+# all from 20 seconds on. The check plays this ten times. Nobody else may starve.
 
 
 # %%
@@ -1639,18 +1760,23 @@ def score(
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>Which of the four says that something is wrong? The response time does not.</details>
-# <details><summary>Hint 2</summary>Add to the response time what an error costs, times the share of errors.</details>
+# <details><summary>Hint 2</summary>Add to the response time what an error costs, one to three seconds, times the share of
+# errors.</details>
 # <details><summary>Hint 3</summary>A server that is never asked keeps its share of errors for ever. Let that count for less
 # the longer it has been idle, for example by <code>np.exp(-idle_s / 5)</code>.</details>
 
 
 # %% jupyter={"source_hidden": true} tags=["check"]
 def play(score, run_seed):
-    """Serve three minutes; the first server fails in the second. Returns shares by minute."""
+    """Serve three minutes; the first server fails in the second.
+
+    Returns the shares in the first minute, the second, and from 20 s into the third on, and after how many
+    seconds of the third the first server was asked again.
+    """
     rng = np.random.default_rng(run_seed)
     response, errors, last = [0.1] * 5, [0.0] * 5, [0.0] * 5
     connections, free = [0] * 5, [0.0] * 5
-    calendar, counts, now = [], np.zeros((3, 5)), 0.0
+    calendar, counts, now, back_s = [], np.zeros((3, 5)), 0.0, 60.0
     while (now := now + rng.exponential(1 / 30)) < 180:
         while calendar and calendar[0][0] <= now:
             end, server, took, bad = heapq.heappop(calendar)
@@ -1662,30 +1788,44 @@ def play(score, run_seed):
             score(response[i], connections[i], errors[i], now - last[i])
             for i in range(5)
         ]
-        if any(one is None for one in scores):
-            return None
+        for one in scores:
+            if one is None:
+                return None
+            if not isinstance(one, numbers.Real) or np.isnan(one):
+                raise TypeError(f"{one!r:.60} is no score: return a number")
         chosen = int(np.argmin(scores))
         bad = chosen == 0 and 60 <= now < 120
         start = max(now, free[chosen])
         free[chosen] = start + (0.001 if bad else rng.exponential(0.1))
         connections[chosen] += 1
         heapq.heappush(calendar, (free[chosen], chosen, free[chosen] - now, bad))
-        counts[int(now // 60), chosen] += 1
-    return counts / counts.sum(axis=1, keepdims=True)
+        if chosen == 0 and now >= 120:
+            back_s = min(back_s, now - 120)
+        if not 120 <= now < 140:
+            counts[int(now // 60), chosen] += 1
+    return counts / counts.sum(axis=1, keepdims=True), back_s
 
 
+@in_a_sentence
 def check_score(function):
-    played = [play(function, run_seed) for run_seed in (1, 2, 3)]
-    if played[0] is None:
-        yield "not written yet"
-        return
-    shares = np.mean(played, axis=0)
+    played = []
+    for run_seed in range(1, 11):
+        played.append(play(function, run_seed))
+        if played[-1] is None:
+            yield "not written yet"
+            return
+    shares = np.mean([minutes for minutes, _ in played], axis=0)
+    slowest_s = max(back_s for _, back_s in played)
     if shares[1, 0] >= 0.05:
         yield f"the failing server gets {shares[1, 0]:.0%} of the requests"
     elif shares[0].min() < 0.05:
         yield f"while all are well, one of them gets {shares[0].min():.1%}"
+    elif slowest_s == 60:
+        yield "well again, the server is not asked for a minute in some runs: it never comes back"
+    elif slowest_s > 15:
+        yield f"well again, the server is not asked for {slowest_s:.0f} s in some runs"
     elif shares[2, 0] < 0.05:
-        yield f"well again, the server gets {shares[2, 0]:.1%}: it never comes back"
+        yield f"well again for 20 s, the server still gets {shares[2, 0]:.1%}"
 
 
 report("5", list(check_score(score)))
@@ -1714,6 +1854,7 @@ async def ready(checks: dict) -> tuple[int, dict] | None:
 
 
 # %% jupyter={"source_hidden": true} tags=["check"]
+@in_a_sentence
 def check_ready(function):
     async def passes():
         await asyncio.sleep(0.8)
@@ -1729,15 +1870,23 @@ def check_ready(function):
         await asyncio.sleep(3_600)
         return True
 
+    async def says():
+        return "connection refused"
+
+    async def is_slow():
+        await asyncio.sleep(1.2)
+        return True
+
     async def timed(checks):
         loop = asyncio.get_running_loop()
         begin = loop.time()
+        coroutine = function(checks)
+        if not inspect.isawaitable(coroutine):
+            return "is not asynchronous", 0.0
         try:
-            answer = await asyncio.wait_for(function(checks), 30)
-        except ConnectionError:
-            answer = "raised"
-        except TimeoutError:
-            answer = "hung"
+            answer = await asyncio.wait_for(coroutine, 30)
+        except Exception as error:
+            answer = "hung" if loop.time() >= begin + 30 else f"raised {raised(error)}"
         return answer, loop.time() - begin
 
     scenes = (
@@ -1745,18 +1894,28 @@ def check_ready(function):
         {"database": fails, "cache": passes},
         {"database": passes, "cache": raises},
         {"database": hangs, "cache": passes, "disk": passes},
+        {"database": passes, "cache": is_slow},
+        {"database": says, "cache": passes},
     )
     for checks in scenes:
-        words = ", ".join(f"{name} {check.__name__}" for name, check in checks.items())
+        words = ", ".join(
+            f"{name} {check.__name__.replace('_', ' ')}"
+            for name, check in checks.items()
+        )
         answer, seconds = virtual_time.run(timed(checks))
         if answer is None:
             yield "not written yet"
             return
-        if answer in ("raised", "hung"):
+        if isinstance(answer, str):
             yield f"{words}: the endpoint itself {answer}"
             return
+        match answer:
+            case (int(code), dict(body)):
+                pass
+            case _:
+                yield f"{words}: returns {answer!r:.60}, and should return a code and a body"
+                return
         good = {name: check is passes for name, check in checks.items()}
-        code, body = answer
         expected = 200 if all(good.values()) else 503
         if code != expected:
             yield f"{words}: answers {code}, and should {expected}"
@@ -1776,8 +1935,8 @@ report("6", list(check_ready(ready)))
 # %% [markdown]
 # ## Take-aways
 #
-# 1. One common line is the limit (120 ms here), blind choice the other end (500 ms). A policy's worth is where it
-#    stands between them.
+# 1. One common line is the limit (120 ms here); blind choice (500 ms) is what a policy must beat, and old or false
+#    news makes it worse than that.
 # 2. Least connections needs one integer a server and gets most of it. With an old view or many balancers it herds;
 #    power of two choices degrades gently.
 # 3. Fast is not healthy. Count errors as slow, explore a little, check what a request would do.
