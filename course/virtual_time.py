@@ -43,7 +43,7 @@ class _VirtualLoop(asyncio.SelectorEventLoop):
 def run(main: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end in virtual time, starting at 0.0 s, and return its result.
 
-    Works inside a notebook, whose own loop is already running: this one runs in a thread of its own. Tasks
+    Works inside a notebook, whose own loop is already running: there it runs in a thread of its own. Tasks
     still pending when `main` returns are cancelled. Read the clock with
     ``asyncio.get_running_loop().time()``.
 
@@ -56,13 +56,16 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     DeadlockError
         If nothing can ever happen again.
     """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return _here(main)
     outcome: list[T] = []
     error: list[BaseException] = []
 
     def work() -> None:
         try:
-            with asyncio.Runner(loop_factory=_VirtualLoop) as runner:
-                outcome.append(runner.run(main))
+            outcome.append(_here(main))
         except BaseException as caught:
             error.append(caught)
 
@@ -72,3 +75,8 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     if error:
         raise error[0]
     return outcome[0]
+
+
+def _here(main: Coroutine[Any, Any, T]) -> T:
+    with asyncio.Runner(loop_factory=_VirtualLoop) as runner:
+        return runner.run(main)

@@ -1,0 +1,137 @@
+"""Stop code that does not come back, without another process. Standard library only: it also runs in a sandbox.
+
+On the main thread an interval timer interrupts whatever runs, a blocking sleep included. Elsewhere (Windows, other
+threads, code that needs an event loop of its own beside the notebook's) the code runs in a daemon thread that is
+sent an exception; one that sleeps gets it when it wakes, and is not waited for. A single long call into C, such as
+``sum(range(10**12))``, hears of neither: only the end of its process stops it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+AGAIN_S = 0.05
+PATIENCE_S = 0.5
+
+
+class TooLongError(Exception):
+    """The code was stopped."""
+
+
+class _Stop(SystemExit):
+    """Raised inside the code. asyncio lets a SystemExit through, and a thread that ends with one stays silent."""
+
+
+def limited(work: Callable[[], T], seconds: float, *, own_thread: bool = False) -> T:
+    """Call `work` and return what it returns, or stop it after a time.
+
+    Parameters
+    ----------
+    work : callable
+        Called without arguments.
+    seconds : float
+        How long it may take, above 0.
+    own_thread : bool
+        Whether it must not run in this thread.
+
+    Raises
+    ------
+    TooLongError
+        If it took longer, also where it caught the exception that was to stop it.
+    """
+    if own_thread or threading.current_thread() is not threading.main_thread():
+        return _in_a_thread(work, seconds)
+    if not hasattr(signal, "setitimer"):
+        return _in_a_thread(work, seconds)
+    return _with_a_timer(work, seconds)
+
+
+def _with_a_timer(work: Callable[[], T], seconds: float) -> T:
+    armed, rings = True, 0
+    here = sys._getframe()
+    tracer = sys.gettrace()
+
+    def ring(_: int, frame: FrameType | None) -> None:
+        nonlocal rings
+        rings += 1
+        if not armed:
+            return
+        if rings > 1:
+            # It caught the first. Now every further line of what is running raises, so that `except: pass` in a
+            # loop catches no more than one of them.
+            sys.settrace(_nothing)
+            while frame is not None and frame is not here:
+                frame.f_trace = _raise
+                frame = frame.f_back
+        raise _Stop
+
+    before = signal.signal(signal.SIGALRM, ring)
+    left, interval = signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN_S)
+    try:
+        try:
+            result = work()
+        finally:
+            armed = False
+    except BaseException:
+        if rings:
+            raise TooLongError from None
+        raise
+    finally:
+        armed = False
+        sys.settrace(tracer)
+        signal.setitimer(signal.ITIMER_REAL, left, interval)
+        signal.signal(signal.SIGALRM, before)
+    if rings:
+        raise TooLongError
+    return result
+
+
+def _nothing(*_: object) -> None:
+    """Trace no new frame."""
+
+
+def _raise(*_: object) -> Any:
+    raise _Stop
+
+
+def _in_a_thread(work: Callable[[], T], seconds: float) -> T:
+    outcome: list[T] = []
+    error: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            outcome.append(work())
+        except BaseException as caught:
+            error.append(caught)
+
+    thread = threading.Thread(target=run, name="an answer", daemon=True)
+    thread.start()
+    rings = 0
+    try:
+        thread.join(seconds)
+        until = time.monotonic() + PATIENCE_S
+        while thread.is_alive() and time.monotonic() < until:
+            rings += 1
+            _send_stop(thread)
+            thread.join(AGAIN_S)
+    except BaseException:  # the reader pressed stop
+        _send_stop(thread)
+        raise
+    if rings:
+        raise TooLongError
+    if error:
+        raise error[0]
+    return outcome[0]
+
+
+def _send_stop(thread: threading.Thread) -> None:
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(_Stop))
