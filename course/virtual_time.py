@@ -7,6 +7,7 @@ jumps to the next timer instead of waiting for it. Code that waits for a socket 
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import selectors
 import threading
 from collections.abc import Coroutine
@@ -23,8 +24,11 @@ class _Jump(selectors.SelectSelector):
     """Asked to wait, moves the clock."""
 
     now = 0.0
+    ended = False
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if self.ended:
+            raise SystemExit
         if timeout is None:
             raise DeadlockError("every task waits for another one and no timer is set")
         self.now += max(timeout, 0.0)
@@ -32,12 +36,19 @@ class _Jump(selectors.SelectSelector):
 
 
 class _VirtualLoop(asyncio.SelectorEventLoop):
-    def __init__(self) -> None:
-        self._jump = _Jump()
-        super().__init__(self._jump)
+    def __init__(self, jump: _Jump) -> None:
+        self._jump = jump
+        super().__init__(jump)
 
     def time(self) -> float:
         return self._jump.now
+
+    def close(self) -> None:
+        # Who is pending still was not cancelled, or caught it. Code that catches everything would go on for ever
+        # when it is collected, too, and without a loop nothing could end it: such a task is never collected.
+        for task in asyncio.all_tasks(self):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(task))
+        super().close()
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
@@ -78,5 +89,11 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 
 
 def _here(main: Coroutine[Any, Any, T]) -> T:
-    with asyncio.Runner(loop_factory=_VirtualLoop) as runner:
-        return runner.run(main)
+    jump = _Jump()
+    with asyncio.Runner(loop_factory=lambda: _VirtualLoop(jump)) as runner:
+        try:
+            return runner.run(main)
+        except SystemExit:
+            # Whoever ends the run does not wait for tasks that may catch their cancellation and go on for ever.
+            jump.ended = True
+            raise

@@ -11,7 +11,8 @@ from html import escape
 from typing import Any, Literal
 
 from course import exercises
-from course.classroom.record import Entry, NotKeptError, Record, default_path
+from course.classroom import record
+from course.classroom.record import Entry, NotKeptError, Record
 from course.exercises import drivers
 from course.exercises.definition import PUBLIC_SEED, Case, Exercise, Finding, Part
 from course.exercises.drivers import Outcome
@@ -182,7 +183,7 @@ def check(exercise_id: str) -> Result:
         return replace(entry, best=max(entry.best, result.points), checks=entry.checks + 1)
 
     try:
-        Record(default_path()).change(exercise.id, note)
+        Record(record.default_path()).change(exercise.id, note)
     except NotKeptError as error:
         return replace(result, note=str(error))
     return result
@@ -378,7 +379,7 @@ def hint(exercise_id: str) -> Hint:
         return replace(entry, hints=min(max(entry.hints, _given.get(exercise.id, 0)) + 1, len(ladder)))
 
     try:
-        entry = Record(default_path()).change(exercise.id, climb)
+        entry = Record(record.default_path()).change(exercise.id, climb)
     except NotKeptError:
         entry = climb(Entry())
     _given[exercise.id] = entry.hints
@@ -455,6 +456,6 @@ class Progress:
 
 def progress() -> Progress:
     """Show which exercises you have solved, and where to go on."""
-    entries = Record(default_path()).read()
+    entries = Record(record.default_path()).read()
     known = [exercise for chapter in exercises.CHAPTERS for exercise in exercises.of_chapter(chapter)]
     return Progress(tuple((exercise, entries.get(exercise.id, Entry())) for exercise in known))

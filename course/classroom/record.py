@@ -96,6 +96,10 @@ class Record:
                 stored[exercise_id] = {**(known if isinstance(known, dict) else {}), **asdict(entry)}
                 self._write(stored)
                 return entry
+        except TimeoutError:
+            raise NotKeptError(
+                f"Your progress was not kept: another kernel holds {self.path.parent}."
+            ) from None
         except (OSError, NotImplementedError) as error:
             reason = getattr(error, "strerror", None) or type(error).__name__
             raise NotKeptError(f"Your progress was not kept in {self.path.parent}: {reason}.") from None

@@ -115,15 +115,16 @@ class LRU:
             del self.entries[next(iter(self.entries))]
 
 
-SEQUENCES = 20
+# The smallest caches first, and for each the shortest sequences.
+CAPACITIES_AND_LENGTHS = [(capacity, length) for capacity in (1, 2, 3, 4) for length in (4, 8, 16, 30, 42)]
 
 
-def _operations(rng: random.Random, length: int, keys: int, writes: float) -> list[list[Any]]:
+def _operations(rng: random.Random, length: int, keys: int) -> list[list[Any]]:
     """Draw operations: each put stores another value, the last operation is a get."""
     result: list[list[Any]] = []
     for number in range(1, length + 1):
         key = rng.randint(1, keys)
-        write = number == 1 or (number < length and rng.random() < writes)
+        write = number == 1 or (number < length and rng.random() < 0.5)
         result.append(["put", key, 10 * number] if write else ["get", key])
     return result
 
@@ -133,25 +134,22 @@ def _sequence(capacity: int, operations: list[list[Any]]) -> Case:
 
 
 def _room_for_all(rng: random.Random) -> Iterator[Case]:
-    for number in range(SEQUENCES):
-        capacity = 1 + number % 4
-        yield _sequence(capacity, _operations(rng, 2 + 2 * number, capacity, 0.5))
+    for capacity, length in CAPACITIES_AND_LENGTHS:
+        yield _sequence(capacity, _operations(rng, length, capacity))
 
 
 def _first_in(rng: random.Random) -> Iterator[Case]:
     """Put each key once, and only then ask for all: the order of the puts is the order of use."""
-    for number in range(SEQUENCES):
-        capacity = 1 + number % 4
-        keys = rng.sample(range(1, 30), capacity + 1 + number // 4)
+    for capacity, length in CAPACITIES_AND_LENGTHS:
+        keys = rng.sample(range(1, 30), max(capacity + 1, length // 2))
         puts = [["put", key, 10 * place] for place, key in enumerate(keys, 1)]
         # From the newest to the oldest, so that a get that counts as a use changes nothing.
         yield _sequence(capacity, [*puts, *(["get", key] for key in reversed(keys))])
 
 
 def _any_use(rng: random.Random) -> Iterator[Case]:
-    for number in range(SEQUENCES):
-        capacity = 1 + number % 4
-        yield _sequence(capacity, _operations(rng, 4 + 3 * number, capacity + 1 + number % 3, 0.5))
+    for number, (capacity, length) in enumerate(CAPACITIES_AND_LENGTHS):
+        yield _sequence(capacity, _operations(rng, length, capacity + 1 + number % 3))
 
 
 LRU_CACHE = Exercise(
@@ -278,8 +276,8 @@ def _judge_flight(case: Case, got: Any) -> Finding | None:
         )
     if sorted(loads) != sorted(expected["loads"]):
         return Finding(
-            f"{len(loads)} loads: {', '.join(loads)}",
-            f"{len(expected['loads'])} loads: {', '.join(expected['loads'])}",
+            f"loads of {', '.join(loads)}",
+            f"loads of {', '.join(expected['loads'])}",
             "Whoever asks while a load of the same key is under way waits for that one.",
         )
     return None

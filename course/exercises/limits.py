@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-AGAIN_S = 0.05
+AGAIN_S = 0.02
 PATIENCE_S = 0.5
 
 
@@ -66,11 +66,11 @@ def _with_a_timer(work: Callable[[], T], seconds: float) -> T:
         if not armed:
             return
         if rings > 1:
-            # It caught the first. Now every further line of what is running raises, so that `except: pass` in a
-            # loop catches no more than one of them.
+            # It caught the first. Now the next line raises too, and in a loop around `except: pass` that is a line
+            # outside the `try`.
             sys.settrace(_nothing)
             while frame is not None and frame is not here:
-                frame.f_trace = _raise
+                frame.f_trace = _raise_on_a_line
                 frame = frame.f_back
         raise _Stop
 
@@ -99,8 +99,11 @@ def _nothing(*_: object) -> None:
     """Trace no new frame."""
 
 
-def _raise(*_: object) -> Any:
-    raise _Stop
+def _raise_on_a_line(frame: FrameType, event: str, _: object) -> Any:
+    # Raising ends all tracing, so not on the exception that `ring` has raised: the `except` is still to come.
+    if event == "line":
+        raise _Stop
+    return _raise_on_a_line
 
 
 def _in_a_thread(work: Callable[[], T], seconds: float) -> T:
