@@ -24,11 +24,8 @@ class _Jump(selectors.SelectSelector):
     """Asked to wait, moves the clock."""
 
     now = 0.0
-    ended = False
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if self.ended:
-            raise SystemExit
         if timeout is None:
             raise DeadlockError("every task waits for another one and no timer is set")
         self.now += max(timeout, 0.0)
@@ -36,9 +33,9 @@ class _Jump(selectors.SelectSelector):
 
 
 class _VirtualLoop(asyncio.SelectorEventLoop):
-    def __init__(self, jump: _Jump) -> None:
-        self._jump = jump
-        super().__init__(jump)
+    def __init__(self) -> None:
+        self._jump = _Jump()
+        super().__init__(self._jump)
 
     def time(self) -> float:
         return self._jump.now
@@ -89,11 +86,5 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 
 
 def _here(main: Coroutine[Any, Any, T]) -> T:
-    jump = _Jump()
-    with asyncio.Runner(loop_factory=lambda: _VirtualLoop(jump)) as runner:
-        try:
-            return runner.run(main)
-        except SystemExit:
-            # Whoever ends the run does not wait for tasks that may catch their cancellation and go on for ever.
-            jump.ended = True
-            raise
+    with asyncio.Runner(loop_factory=_VirtualLoop) as runner:
+        return runner.run(main)

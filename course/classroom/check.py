@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import time
 from collections.abc import Mapping
@@ -220,7 +219,8 @@ class _Trial:
         self.namespace = namespace
         self.answer = namespace[exercise.name]
         self.left_s = exercise.limit_s
-        self.own_thread = exercise.asynchronous and _a_loop_runs()
+        # A loop that is interrupted may leave its thread in disorder, so that must not be the kernel's own.
+        self.own_thread = exercise.asynchronous
 
     def outcome(self, case: Case, answer: object) -> Outcome:
         if self.left_s <= 0:
@@ -313,14 +313,6 @@ def _examine(exercise: Exercise, trial: _Trial, seed: int, about: dict[str, Any]
         finding=finding,
         printed=outcome.printed,
     )
-
-
-def _a_loop_runs() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 # --- hints --------------------------------------------------------------------------------------------------

@@ -535,7 +535,7 @@ def _nothing(rng: random.Random) -> Iterator[Case]:
 def _judge_ttl(case: Case, got: Any) -> Finding | None:
     if not is_number(got) or not 0 <= got <= MAX_TTL_S:
         return Finding(shown(got), "a number of seconds, from 0 to a billion")
-    loads, sooner = (caching.ttl_hit_ratio(_rates(), ttl_s).fills_per_s for ttl_s in (got, got * 0.95))
+    loads, sooner = (float((_rates() / (1 + _rates() * ttl_s)).sum()) for ttl_s in (got, got * 0.95))
     if loads > LOADS_PER_S:
         return Finding(
             f"{got:,.0f} s cause {loads:,.0f} loads a second", "800 at most", "These are too many."

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 AGAIN_S = 0.02
-PATIENCE_S = 0.5
+PATIENCE_S = 1.0
 
 
 class TooLongError(Exception):
@@ -48,11 +48,18 @@ def limited(work: Callable[[], T], seconds: float, *, own_thread: bool = False) 
     TooLongError
         If it took longer, also where it caught the exception that was to stop it.
     """
-    if own_thread or threading.current_thread() is not threading.main_thread():
-        return _in_a_thread(work, seconds)
-    if not hasattr(signal, "setitimer"):
-        return _in_a_thread(work, seconds)
-    return _with_a_timer(work, seconds)
+    here = threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer")
+    hook = sys.unraisablehook
+
+    def silent(unraisable: Any) -> None:
+        if unraisable.exc_type is not _Stop:  # which may arrive where nothing can be raised, and comes again
+            hook(unraisable)
+
+    sys.unraisablehook = silent
+    try:
+        return _with_a_timer(work, seconds) if here and not own_thread else _in_a_thread(work, seconds)
+    finally:
+        sys.unraisablehook = hook
 
 
 def _with_a_timer(work: Callable[[], T], seconds: float) -> T:

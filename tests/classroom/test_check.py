@@ -137,28 +137,6 @@ def hot_columns(widths, queries):
         assert result.state == "right", result
 
 
-def test_an_answer_that_reuses_its_list_is_judged_by_what_it_held() -> None:
-    source = """
-class LRU:
-    def __init__(self, capacity):
-        self.capacity, self.d = capacity, {}
-    def get(self, key):
-        if key in self.d:
-            self.d[key] = self.d.pop(key)
-            return self.d[key]
-    def put(self, key, value):
-        self.d.pop(key, None)
-        self.d[key] = value
-        if len(self.d) > self.capacity:
-            del self.d[next(iter(self.d))]
-        return self.d
-"""
-    assert (
-        checked("caching.lru", source).state == "wrong"
-    )  # a dictionary with numbers for keys is no plain data
-    assert checked("caching.lru", source.replace("return self.d\n", "return list(self.d)\n")).state == "right"
-
-
 # --- exceptions ---------------------------------------------------------------------------------------------
 
 
@@ -183,7 +161,7 @@ def test_an_exception_is_shown_with_their_line_and_none_of_ours() -> None:
         ("exit()", "NameError"),
         ("raise ValueError", "ValueError, in line 2"),
         ("return hit_ratio_for(*given)", "RecursionError: maximum recursion depth exceeded"),
-        ("import json; json.loads('{')", "JSONDecodeError"),
+        ("__import__('json').loads('{')", "in line 2 of your cell: __import__('json').loads('{')"),
         ("raise type('Odd', (Exception,), {'__str__': lambda self: 1 / 0})", "got       Odd, in line 2"),
         ("raise ValueError('x' * 10**7)", "ValueError: xxx"),
         ("raise GeneratorExit", "GeneratorExit"),

@@ -126,8 +126,6 @@ def test_the_driver_needs_no_exercise(exercise: Exercise) -> None:
         [None, None],
         [[1, 2], {}],
         {},
-    ]
-    + [
         {"loads": 1},
         {"loads": [], "answers": 3},
         {"loads": [{}], "answers": [{}]},
