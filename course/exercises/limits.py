@@ -116,32 +116,31 @@ def _raise_on_a_line(frame: FrameType, event: str, _: object) -> Any:
 def _in_a_thread(work: Callable[[], T], seconds: float) -> T:
     outcome: list[T] = []
     error: list[BaseException] = []
+    # An interrupted `join` takes a thread that runs for one that has ended, so that is not what is waited for.
+    done = threading.Event()
 
     def run() -> None:
         try:
             outcome.append(work())
         except BaseException as caught:
             error.append(caught)
+        finally:
+            done.set()
 
     thread = threading.Thread(target=run, name="an answer", daemon=True)
     thread.start()
-    rings = 0
     try:
-        thread.join(seconds)
+        done.wait(seconds)
+    finally:  # also where the reader pressed stop
+        stopped = not done.is_set()
         until = time.monotonic() + PATIENCE_S
-        while thread.is_alive() and time.monotonic() < until:
-            rings += 1
-            _send_stop(thread)
-            thread.join(AGAIN_S)
-    except BaseException:  # the reader pressed stop
-        _send_stop(thread)
-        raise
-    if rings:
+        while not done.is_set() and thread.is_alive() and time.monotonic() < until:
+            ident = ctypes.c_ulong(thread.ident or 0)
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(_Stop))
+            done.wait(AGAIN_S)
+        thread.join(AGAIN_S)
+    if stopped:
         raise TooLongError
     if error:
         raise error[0]
     return outcome[0]
-
-
-def _send_stop(thread: threading.Thread) -> None:
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(_Stop))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import linecache
+import os
+import signal
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -29,11 +31,11 @@ def cell(source: str, **names: object) -> dict[str, Any]:
     return namespace
 
 
-def checked(exercise_id: str, source: str, limit_s: float = 0.3) -> Result:
+def checked(exercise_id: str, source: str, limit_s: float = 5) -> Result:
     return examine(replace(exercises.find(exercise_id), limit_s=limit_s), cell(source))
 
 
-def in_a_notebook(exercise_id: str, source: str, limit_s: float = 0.3) -> Result:
+def in_a_notebook(exercise_id: str, source: str, limit_s: float = 5) -> Result:
     """Check while a loop runs in this thread, as it does in a kernel."""
 
     async def kernel() -> Result:
@@ -42,7 +44,7 @@ def in_a_notebook(exercise_id: str, source: str, limit_s: float = 0.3) -> Result
     return asyncio.run(kernel())
 
 
-def in_another_thread(exercise_id: str, source: str, limit_s: float = 0.3) -> Result:
+def in_another_thread(exercise_id: str, source: str, limit_s: float = 5) -> Result:
     found: list[Result] = []
     thread = threading.Thread(target=lambda: found.append(checked(exercise_id, source, limit_s)))
     thread.start()
@@ -214,7 +216,19 @@ def test_stop_is_not_a_traceback(record_path: Path) -> None:
     assert not record_path.exists()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows does not interrupt a wait")
+def test_stop_ends_an_answer_that_runs_in_a_thread_of_its_own() -> None:
+    stop = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    stop.start()
+    result = checked("caching.single_flight", COROUTINE.format("while True: pass"), 60)
+    stop.join()
+    assert result.state == "stopped"
+    assert "an answer" not in [thread.name for thread in threading.enumerate()]
+
+
 # --- answers that do not come back --------------------------------------------------------------------------
+
+SHORT_S = 0.3
 
 
 @pytest.mark.parametrize(
@@ -230,7 +244,7 @@ def test_stop_is_not_a_traceback(record_path: Path) -> None:
 @everywhere
 def test_an_endless_loop_is_stopped(where: Where, body: str) -> None:
     before = threading.active_count()
-    result = where("caching.hit_ratio", f"def hit_ratio_for(*given):\n    {body}")
+    result = where("caching.hit_ratio", f"def hit_ratio_for(*given):\n    {body}", SHORT_S)
     assert "did not come back within 0.3 s and was stopped" in repr(result)
     assert [part.tried for part in result.parts] == [True, False]
     assert len(result.printed) <= 2_000
@@ -244,7 +258,7 @@ def test_an_endless_loop_is_stopped(where: Where, body: str) -> None:
 @pytest.mark.skipif(not hasattr(limits.signal, "setitimer"), reason="Windows has no interval timer")
 def test_a_blocking_sleep_is_interrupted_on_the_main_thread(where: Where, body: str) -> None:
     before = threading.active_count()
-    result = where("caching.hit_ratio", f"import time\ndef hit_ratio_for(*given):\n    {body}")
+    result = where("caching.hit_ratio", f"import time\ndef hit_ratio_for(*given):\n    {body}", SHORT_S)
     assert "did not come back within 0.3 s" in repr(result)
     assert threading.active_count() == before
 
@@ -252,7 +266,7 @@ def test_a_blocking_sleep_is_interrupted_on_the_main_thread(where: Where, body: 
 def test_a_blocking_sleep_in_another_thread_is_not_waited_for() -> None:
     """It gets its exception when it wakes; its thread is a daemon and keeps no process from ending."""
     result = in_another_thread(
-        "caching.hit_ratio", "import time\ndef hit_ratio_for(*given):\n    time.sleep(3)"
+        "caching.hit_ratio", "import time\ndef hit_ratio_for(*given):\n    time.sleep(3)", SHORT_S
     )
     assert "did not come back within 0.3 s" in repr(result)
     left = [thread for thread in threading.enumerate() if thread.name == "an answer"]
@@ -283,13 +297,13 @@ class MySingleFlight:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_endless_coroutine_is_stopped(where: Where, body: str) -> None:
     before = threading.active_count()
-    result = where("caching.single_flight", COROUTINE.format(body))
+    result = where("caching.single_flight", COROUTINE.format(body), SHORT_S)
     assert "did not come back within 0.3 s" in repr(result)
     assert threading.active_count() == before
 
 
 def test_a_blocking_sleep_in_a_coroutine_is_not_waited_for() -> None:
-    result = in_a_notebook("caching.single_flight", COROUTINE.format("time.sleep(3)"))
+    result = in_a_notebook("caching.single_flight", COROUTINE.format("time.sleep(3)"), SHORT_S)
     assert "did not come back within 0.3 s" in repr(result)
     left = [thread for thread in threading.enumerate() if thread.name == "an answer"]
     assert all(thread.daemon for thread in left)
@@ -323,7 +337,7 @@ def test_points_earned_before_a_hang_stay() -> None:
 def test_an_answer_with_state_is_stopped_once_for_all_cases() -> None:
     """Slow at each case, endless at none: the limit is for all of them together."""
     source = RIGHT.replace("return", "import time; time.sleep(0.02)\n    return")
-    assert "did not come back within 0.3 s" in repr(checked("caching.hit_ratio", source))
+    assert "did not come back within 0.3 s" in repr(checked("caching.hit_ratio", source, SHORT_S))
 
 
 # --- hints and progress -------------------------------------------------------------------------------------

@@ -119,6 +119,7 @@ def test_the_driver_needs_no_exercise(exercise: Exercise) -> None:
         float("nan"),
         float("inf"),
         10**300,
+        -(10**900),
         "",
         "text",
         [],
