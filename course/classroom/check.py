@@ -188,7 +188,7 @@ def check(exercise_id: str) -> Result:
     return result
 
 
-def examine(exercise: Exercise, namespace: Mapping[str, object], seed: int = PUBLIC_SEED) -> Result:
+def examine(exercise: Exercise, namespace: Mapping[str, object], seed: int | str = PUBLIC_SEED) -> Result:
     """Check the answer that a namespace holds, and keep no record of it.
 
     Parameters
@@ -197,7 +197,7 @@ def examine(exercise: Exercise, namespace: Mapping[str, object], seed: int = PUB
         The exercise.
     namespace : mapping
         The globals of the learner's code.
-    seed : int
+    seed : int or str
         From which the cases are made.
     """
     about: dict[str, Any] = {"exercise_id": exercise.id, "title": exercise.title, "of": exercise.points}
@@ -264,7 +264,7 @@ class _Trial:
                     break
         return found
 
-    def is_unwritten(self, seed: int) -> bool:
+    def is_unwritten(self, seed: int | str) -> bool:
         """Tell whether the answer does what the untouched stub does."""
         for part in self.exercise.parts:
             for case in self.exercise.cases(part, seed)[:TELLING]:
@@ -274,7 +274,7 @@ class _Trial:
         return True
 
 
-def _examine(exercise: Exercise, trial: _Trial, seed: int, about: dict[str, Any]) -> Result:
+def _examine(exercise: Exercise, trial: _Trial, seed: int | str, about: dict[str, Any]) -> Result:
     parts: list[PartResult] = []
     passed: list[Case] = []
     first: tuple[Case, Outcome, Finding] | None = None

@@ -206,7 +206,7 @@ class Exercise:
         """The four hints: asked again, an idea, half a solution, the solution with its reason. Markdown."""
         return (*self.hints, f"{self.reason}\n\n```python\n{self.solution.rstrip()}\n```")
 
-    def cases(self, part: Part, seed: int = PUBLIC_SEED) -> tuple[Case, ...]:
+    def cases(self, part: Part, seed: int | str = PUBLIC_SEED) -> tuple[Case, ...]:
         """Make the cases of a part; the same seed makes the same cases."""
         return _cases(self.id, part, seed)
 
@@ -235,5 +235,5 @@ class Exercise:
 
 
 @lru_cache(maxsize=64)
-def _cases(exercise_id: str, part: Part, seed: int) -> tuple[Case, ...]:
+def _cases(exercise_id: str, part: Part, seed: int | str) -> tuple[Case, ...]:
     return tuple(part.cases(random.Random(f"{exercise_id}/{part.title}/{seed}")))

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import ast
 import json
+import random
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +19,7 @@ from course.exercises import drivers
 from course.exercises.definition import Exercise, Finding
 from course.exercises.drivers import Outcome
 
+ROOT = Path(__file__).resolve().parents[2]
 ALL = [exercise for chapter in exercises.CHAPTERS for exercise in exercises.of_chapter(chapter)]
 every_exercise = pytest.mark.parametrize("exercise", ALL, ids=lambda exercise: exercise.id)
 
@@ -55,7 +61,7 @@ def test_an_unknown_exercise_is_one_sentence(unknown: Any) -> None:
 @every_exercise
 def test_the_reference_is_right_for_the_public_and_for_other_seeds(exercise: Exercise) -> None:
     for seed in (1, 2, 77, "a secret"):
-        result = examine(exercise, {exercise.name: exercise.right}, seed)  # type: ignore[arg-type]
+        result = examine(exercise, {exercise.name: exercise.right}, seed)
         assert result.state == "right", result
         assert result.points == exercise.points
 
@@ -79,12 +85,8 @@ def test_the_untouched_cell_is_not_written_yet_and_earns_nothing(exercise: Exerc
 @every_exercise
 def test_the_same_seed_makes_the_same_cases_and_another_one_others(exercise: Exercise) -> None:
     def given(seed: int) -> list[Any]:
-        return [(case.given, case.hidden) for case in exercise.parts[-1].cases(_rng(seed))]
-
-    def _rng(seed: int) -> Any:
-        import random
-
-        return random.Random(seed)
+        cases = exercise.parts[-1].cases(random.Random(seed))
+        return [(case.given, case.hidden) for case in cases]
 
     assert given(3) == given(3)
     if exercise.id not in {"caching.stale_orders", "caching.ttl", "scalability.five_edges"}:
@@ -98,14 +100,26 @@ def test_cases_and_outcomes_cross_to_another_process_and_back(exercise: Exercise
             given = json.loads(json.dumps(case.given))
             assert given == case.given
             outcome = drivers.run(exercise.drive, exercise.right, given, {}, 5)
-            assert json.loads(json.dumps(outcome.value)) == outcome.value
-            assert exercise.judge(part, case, outcome) is None
+            back = Outcome(**json.loads(json.dumps(asdict(outcome))))
+            assert back == outcome
+            assert exercise.judge(part, case, back) is None
 
 
 @every_exercise
 def test_the_driver_needs_no_exercise(exercise: Exercise) -> None:
     assert exercise.drive.__module__ == "course.exercises.drivers"
     assert getattr(drivers, exercise.drive.__name__) is exercise.drive
+
+
+def test_calling_an_answer_needs_nothing_of_what_is_right() -> None:
+    code = "import sys, course.exercises.drivers; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout
+    ours = {name for name in loaded.split() if name.startswith("course")}
+    assert ours == {"course", "course.checks", "course.exercises"} | {
+        f"course.exercises.{name}" for name in ("drivers", "limits")
+    }
 
 
 @every_exercise
@@ -160,7 +174,5 @@ def test_the_stub_is_one_definition_that_the_solution_completes(exercise: Exerci
 
 
 def test_a_stub_without_a_name_is_refused() -> None:
-    from dataclasses import replace
-
     with pytest.raises(ValueError, match=r"stub of caching.lru"):
         _ = replace(exercises.find("caching.lru"), stub="a.b = 1").name
