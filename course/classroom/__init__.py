@@ -1,0 +1,1 @@
+"""What a class needs around the exercises: checking, progress, releasing, grading."""
