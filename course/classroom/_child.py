@@ -26,7 +26,7 @@ import types
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import groupby
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 MOST_DEPTH = 50
 MOST_BITS = 8192
@@ -151,7 +151,7 @@ def _keys(values: list[Any]) -> list[Any]:
     return values
 
 
-def read_frame(source: BinaryIO, most: int) -> bytes | None:
+def read_frame(source: IO[bytes], most: int) -> bytes | None:
     """Return the next frame, None at the end.
 
     Raises
@@ -169,7 +169,7 @@ def read_frame(source: BinaryIO, most: int) -> bytes | None:
     return data if len(data) == size else None
 
 
-def write_frame(target: BinaryIO, data: bytes) -> None:
+def write_frame(target: IO[bytes], data: bytes) -> None:
     """Write one frame."""
     target.write(struct.pack(">I", len(data)) + data)
     target.flush()
@@ -200,7 +200,7 @@ class _Printed(io.TextIOBase):
         return text.encode(errors="replace").decode()
 
 
-def serve(source: BinaryIO, target: BinaryIO, limits: dict[str, Any]) -> None:
+def serve(source: IO[bytes], target: IO[bytes], limits: dict[str, Any]) -> None:
     """Answer the parent's requests until it has no more."""
     most = limits["result_bytes"]
     printed = _Printed(limits["output_bytes"])
@@ -428,6 +428,9 @@ def restrict(limits: dict[str, Any]) -> None:
         "RLIMIT_NOFILE": 128,
         "RLIMIT_MSGQUEUE": 0,
         "RLIMIT_MEMLOCK": 0,
+        "RLIMIT_SIGPENDING": 1024,
+        "RLIMIT_RTPRIO": 0,
+        "RLIMIT_NICE": 0,
     }.items():
         with contextlib.suppress(AttributeError, ValueError, OSError):  # macOS lacks some and refuses others
             resource.setrlimit(getattr(resource, name), (value, value))
@@ -528,6 +531,7 @@ def _submission(libc: ctypes.CDLL, talk: int, limits: dict[str, Any]) -> None:
     with socket.socket(fileno=3) as end, end.makefile("rb") as source, end.makefile("wb") as target:
         with _telling(target):
             _checked(libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
+            os.setsid()  # a signal to one's own group finds its members in every namespace
             _mount_scratch(libc, limits["files_bytes"])
             _no_streams()
             confine(libc, limits)
@@ -535,7 +539,7 @@ def _submission(libc: ctypes.CDLL, talk: int, limits: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def _telling(target: BinaryIO) -> Iterator[None]:
+def _telling(target: IO[bytes]) -> Iterator[None]:
     """Tell the parent why a submission could not be started."""
     try:
         yield
@@ -550,6 +554,8 @@ def main(argument: str) -> None:
     limits = setup["limits"]
     sys.path[:] = [*(path for path in sys.path if path), *setup["path"]]
     if setup["control"] is not None:
+        with contextlib.suppress(ImportError):
+            importlib.import_module("numpy")
         for name in setup["modules"]:
             importlib.import_module(name)
         with socket.socket(fileno=setup["control"]) as control:

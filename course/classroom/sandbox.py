@@ -26,8 +26,9 @@ What this does not do:
   space in the kernel's tables (threads, pipes: some hundred megabytes at worst). As root, which RLIMIT_NPROC does not
   hold, threads are bounded by address space and time alone: grade as an ordinary user.
 - It sees the clock, the versions of Python and of the packages, and how busy the machine is.
-- All it prints, and every exception's class and message, are its own words, and those from a call may hold what the
-  call was given. `Run.stdout` is what cells printed, before any call; show nothing else of a hidden case to anybody.
+- All it prints, every exception's class and message, and why a result is missing may be its own words, and those from
+  a call may hold what the call was given. `Run.stdout` is what cells printed, before any call; show nothing else of a
+  hidden case to anybody, and escape all of it.
 - Its answers are its own to make: a function may look at the stack, patch this module's other end, or answer without
   computing. It gains the answers it could have returned.
 - Where AppArmor denies capabilities inside bubblewrap (Ubuntu 25.04), each submission starts a bubblewrap and a Python
@@ -57,7 +58,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from reprlib import repr as shortened
-from typing import Any, BinaryIO, Self
+from typing import IO, Any, Self
 
 import course
 from course import checks
@@ -198,8 +199,8 @@ class SandboxError(RuntimeError):
 def probe() -> str | None:
     """Return why there can be no sandbox on this machine, in one sentence, or None if there can.
 
-    It tries: Linux, a machine whose system calls we know, bubblewrap, and a kernel that lets it make namespaces
-    (Docker's default profile does not).
+    It tries: Linux, a machine whose system calls we know, bubblewrap (0.8 or newer), and a kernel that lets it make
+    namespaces (under Docker's default profile it does not).
     """
     if sys.platform != "linux":
         return "A sandbox needs Linux."
@@ -228,7 +229,9 @@ class _DeadError(Exception):
 class _Process:
     """A submission's process, seen from here: one frame goes in, one comes out, and nothing waits for ever."""
 
-    def __init__(self, source: BinaryIO, target: BinaryIO, end: Callable[[], int | None], most: int) -> None:
+    def __init__(
+        self, source: IO[bytes], target: IO[bytes], end: Callable[[], int | None], most: int
+    ) -> None:
         self._source, self._target, self._end = source, target, end
         self.left = most
         self._in: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
@@ -510,7 +513,7 @@ class Trusted(Runner):
 
 
 class Sandbox(Runner):
-    """Run submissions that nobody vouches for, one at a time. Not for several threads; start one for each process.
+    """Run submissions that nobody vouches for, one at a time, from the thread that made it. One for each process.
 
     Parameters
     ----------
@@ -662,8 +665,8 @@ class Sandbox(Runner):
         else:
             command += ["--cap-add", "CAP_SYS_ADMIN", "--dir", _child.SCRATCH]
         command += ["--remount-ro", "/"]
-        path = ["/packages/course", *places]
-        arguments = self._arguments(path, control=control, modules=["numpy", *self._modules])
+        paths = ["/packages/course", *places]
+        arguments = self._arguments(paths, control=control, modules=self._modules)
         return [*command, "--", str(python), "-s", "-S", "-P", "/child.py", arguments]
 
 
