@@ -223,7 +223,6 @@ def serve(source: IO[bytes], target: IO[bytes], limits: dict[str, Any]) -> None:
             answer = (*answer, printed.take())
         else:
             answer = _call(space, cells, most, *rest)
-            printed.take()
         write_frame(target, _encoded(answer, most))
 
 

@@ -341,7 +341,25 @@ def test_a_flood_of_answers_costs_the_parent_no_memory(box: Sandbox) -> None:
                     except OSError:
                         pass
     """
-    assert isinstance(attack(box, source), Missing | TimedOut)
+    assert attack(box, source) == Missing("too much to be compared")
+
+
+@pytest.mark.needs("bwrap")
+def test_it_holds_no_descriptor_but_its_own(box: Sandbox) -> None:
+    """Above all not the one by which the next submission comes in."""
+    source = """
+        import os
+        def f():
+            found = []
+            for number in range(2000):
+                try:
+                    os.fstat(number)
+                    found.append(number)
+                except OSError:
+                    pass
+            return found
+    """
+    assert attack(box, source) == Value([0, 1, 2, 3] if box._forks else [0, 1, 2, 3, 4])
 
 
 # -- seeing ------------------------------------------------------------------------------------------------------------
@@ -363,13 +381,18 @@ def seeded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 WALK = f"""
 import os
+def walk():
+    for folder, folders, names in os.walk("/"):
+        if folder.count("/") > 4:  # the packages of others, and the standard library
+            folders.clear()
+        yield folder, names
 def read():
     found = []
-    for folder, _, names in os.walk("/"):
+    for folder, names in walk():
         for name in names:
             path = os.path.join(folder, name)
             try:
-                if os.path.getsize(path) < 100_000:
+                if os.path.getsize(path) < 1000:
                     with open(path, "rb") as file:
                         if {SECRET!r}.encode() in file.read():
                             found.append(path)
@@ -378,7 +401,7 @@ def read():
     return found
 def write():
     found = []
-    for folder, _, names in os.walk("/"):
+    for folder, _ in walk():
         try:
             open(os.path.join(folder, "x"), "w").close()
             found.append(folder)
@@ -592,7 +615,7 @@ def test_a_hang_ends(box: Sandbox, body: str) -> None:
     before = descendants()
     result = attack(box, f"def f():\n    {body}")
     assert isinstance(result, TimedOut | Missing | Raised)
-    assert settle(lambda: descendants() == before)
+    assert settle(lambda: descendants() <= before)
 
 
 ESCAPES = {
@@ -626,7 +649,7 @@ def test_a_way_out_is_refused(box: Sandbox, body: str) -> None:
     before = descendants()
     result = attack(box, f"def f():\n    {body}")
     assert isinstance(result, Raised) and result.kind in ("PermissionError", "OSError", "ValueError"), result
-    assert settle(lambda: descendants() == before)
+    assert settle(lambda: descendants() <= before)
 
 
 @pytest.mark.needs("bwrap")
@@ -716,8 +739,14 @@ def test_devices_of_the_host_are_out_of_reach(box: Sandbox) -> None:
                         pass
             return sorted(os.listdir("/dev"))
     """
-    assert attack(box, source) == Value(["null"])
-    after = Path("/dev/null").stat()
+    try:
+        assert attack(box, source) == Value(["null"])
+        after = Path("/dev/null").stat()
+    finally:
+        if (
+            Path("/dev/null").stat().st_mode != before.st_mode
+        ):  # a failure here must not cost the machine its own
+            Path("/dev/null").chmod(before.st_mode)
     assert (after.st_mode, after.st_uid, after.st_atime) == (before.st_mode, before.st_uid, before.st_atime)
 
 
@@ -740,7 +769,7 @@ def test_threads_run_and_end_with_it(box: Sandbox) -> None:
             return asyncio.run(later())
     """
     assert attack(box, source, Call("f"), Call("g")) == (Value(285), Value(5))
-    assert settle(lambda: descendants() == before)
+    assert settle(lambda: descendants() <= before)
 
 
 # -- using up ----------------------------------------------------------------------------------------------------------
@@ -797,7 +826,7 @@ def test_what_has_no_limit_of_its_own_is_bounded_by_another(box: Sandbox) -> Non
         assert folders.value < _child.MOST_FILES
     assert isinstance(threads, Value | TimedOut | Missing | Raised)
     assert not isinstance(threads, Value) or threads.value < 20_000
-    assert settle(lambda: descendants() == before)
+    assert settle(lambda: descendants() <= before)
 
 
 @pytest.mark.needs("bwrap")
