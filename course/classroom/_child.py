@@ -87,7 +87,11 @@ def encode(value: object, most: int) -> bytes:
                 return [kind.__name__, *(tree(part, depth + 1) for part in value)]
         raise NotPlainError(f"a {type(value).__name__}, which is not plain data")
 
-    data = json.dumps(tree(value, 0), separators=(",", ":")).encode()
+    text = json.dumps(tree(value, 0), separators=(",", ":"), ensure_ascii=False)
+    try:
+        data = text.encode()
+    except UnicodeEncodeError:
+        raise NotPlainError("text that is not Unicode") from None
     if len(data) > most:
         raise NotPlainError("too much to be compared")
     return data
@@ -149,6 +153,11 @@ def _keys(values: list[Any]) -> list[Any]:
     if len(set(values)) < len(values):
         raise NotPlainError("not plain data")
     return values
+
+
+def most_of_cell(output: int) -> int:
+    """Return how many bytes the answer of a cell may take that prints `output` characters."""
+    return 6 * output + 16_384  # a control character takes six; an exception's words take the rest
 
 
 def read_frame(source: IO[bytes], most: int) -> bytes | None:
@@ -220,10 +229,9 @@ def serve(source: IO[bytes], target: IO[bytes], limits: dict[str, Any]) -> None:
                 answer: tuple[Any, ...] = ("value", None)
             except BaseException as error:
                 answer = _raised(error, cells)
-            answer = (*answer, printed.take())
+            write_frame(target, encode((*answer, printed.take()), most_of_cell(limits["output_bytes"])))
         else:
-            answer = _call(space, cells, most, *rest)
-        write_frame(target, _encoded(answer, most))
+            write_frame(target, _encoded(_call(space, cells, most, *rest), most))
 
 
 def _call(

@@ -32,7 +32,7 @@ What this does not do:
 - Its answers are its own to make: a function may look at the stack, patch this module's other end, or answer without
   computing. It gains the answers it could have returned.
 - Where AppArmor denies capabilities inside bubblewrap (Ubuntu 25.04), each submission starts a bubblewrap and a Python
-  of its own: the same walls but for the number of files, and about five times the time if it imports NumPy.
+  of its own: the same walls but for the number of files, and four to eight times the time.
 """
 
 from __future__ import annotations
@@ -348,11 +348,12 @@ class _Work:
         """Return what came of a request, what was printed, and whether the process can go on."""
         seconds = min(self.limits.call_s, self.deadline - time.monotonic())
         try:
-            process.left = self.left
+            process.left = _child.most_of_cell(self.limits.output_bytes) if cell else self.left
             answer = process.ask(request, seconds)
-            self.left = process.left
             printed = ""
-            if cell:
+            if not cell:
+                self.left = process.left
+            else:
                 *rest, printed = answer
                 answer = tuple(rest)
             if not isinstance(printed, str):
@@ -366,7 +367,8 @@ class _Work:
             code = process.close()
             return Missing(f"its process ended{_how(code)}"), "", False
         except (NotPlainError, TypeError, ValueError) as error:
-            self.left = process.left
+            if not cell:
+                self.left = process.left
             self._stopped("crash")
             why = str(error) if isinstance(error, NotPlainError) else "not plain data"
             return Missing(why[: _child.MOST_TEXT]), "", False
@@ -383,6 +385,11 @@ def _request(*parts: Any) -> bytes:
         raise ValueError(
             f"{parts[0]} = {shortened(parts[1:])}: must be plain data, and holds {error}"
         ) from None
+
+
+def _unicode(source: str) -> str:
+    """Return `source` without the halves of characters that a notebook's JSON can hold and Python cannot read."""
+    return source.encode(errors="replace").decode()
 
 
 def _outcome(answer: Any, *, inside: bool = False) -> Any:
@@ -448,7 +455,7 @@ class Runner(ABC):
             If the sandbox itself does not work; never for anything that a submission does.
         """
         work = _Work(
-            [_request("cell", name, source) for name, source in cells],
+            [_request("cell", name, _unicode(source)) for name, source in cells],
             [(call.name, _request("call", call.name, call.args, call.kwargs, call.steps)) for call in calls],
             time.monotonic() + self.limits.wall_s,
             self.limits,
