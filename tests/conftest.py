@@ -77,11 +77,11 @@ def require(name: str) -> str:
 
 
 class Together(LoadScopeScheduling):
-    """Gives one process what shares a page or a fixture: a file, or of the chapters' file one chapter."""
+    """Gives one process what shares a page or a fixture: a file, or what a file tests of one chapter."""
 
     def _split_scope(self, nodeid: str) -> str:
         file, _, test = nodeid.partition("::")
-        chapter = re.search(r"\[(\d\d_[a-z_]+)", test) if file.endswith("browser/test_chapters.py") else None
+        chapter = re.search(r"\[(\d\d_[a-z_]+)", test)
         return f"{file} {chapter[1]}" if chapter else file
 
 
