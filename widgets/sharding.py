@@ -180,7 +180,7 @@ def hot_shard(shards: int, zipf_s: float, keys: int, method: str, copies: int) -
 # --- the ring -----------------------------------------------------------------------------------------------
 
 _KEYS = 100_000
-_SECTORS = 720
+_SECTORS = 360
 _OTHERS = (0, 2, 3, 4, 5, 6)
 _CHANGED = 1
 
@@ -219,10 +219,11 @@ def _owners(ring: sharding.Ring) -> NDArray[np.int32]:
 
 
 def _circle(owners: NDArray[np.int32], first: int, radius: float) -> list[Trace]:
-    """Draw a ring, each sector in the colour of its server."""
+    """Draw a ring, each sector in the colour of its server; servers of one colour are one curve, drawn at once."""
+    colors = (owners - first) % len(_OTHERS)
     return [
-        _arcs(owners == node, radius, f"server {node - first + 1}", _OTHERS[(node - first) % len(_OTHERS)])
-        for node in np.unique(owners).tolist()
+        _arcs(colors == place, radius, f"servers in colour {place + 1}", _OTHERS[place])
+        for place in np.unique(colors).tolist()
     ]
 
 
