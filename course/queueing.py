@@ -782,8 +782,8 @@ class QueueRun:
         Share of the customers who waited for more than 6·10⁻⁸ service times.
     wait_counts, response_counts : ndarray of int32
         Customers by time, in buckets that begin at :func:`course.kernels.queueing.lower_edge` service times.
-    group_counts : ndarray of int32, shape (8, buckets)
-        `response_counts` of each eighth of the customers.
+    counted : ndarray of int32, shape (8, buckets)
+        `response_counts` after each eighth of the customers.
     """
 
     arrival_rate: float
@@ -798,7 +798,7 @@ class QueueRun:
     wait_probability: float
     wait_counts: Counts
     response_counts: Counts
-    group_counts: Counts
+    counted: Counts
 
     def wait_percentile(self, percent: float) -> float:
         """Return the wait in s that `percent` of the customers, from 0 to below 100, did not exceed.
@@ -819,7 +819,8 @@ class QueueRun:
 
         It is itself known to a fourth only, and too small near ρ = 1, as `response_error_s` is.
         """
-        found = [self._percentile(counts, percent) for counts in self.group_counts]
+        each = np.diff(self.counted, axis=0, prepend=np.int32(0))
+        found = [self._percentile(counts, percent) for counts in each]
         return float(np.std(found, ddof=1)) / math.sqrt(GROUPS)
 
     def wait_tail(self, time_s: ArrayLike) -> Floats:
@@ -974,12 +975,12 @@ def _run(
         serve(gap, np.array([0, warmup]), free, clock, waits, responses, sums)
         waits[:] = responses[:] = 0
     begun = float(clock[0])
-    groups = np.zeros((GROUPS + 1, kernels.BUCKETS), np.int32)
+    counted = np.empty((GROUPS, kernels.BUCKETS), np.int32)
     step = BATCHES // GROUPS if progress is None else 1
     for batch in range(0, BATCHES, step):
         until = batch + step
         serve(gap, edges[batch : until + 1], free, clock, waits, responses, sums[batch:until])
-        groups[1 + batch * GROUPS // BATCHES] = responses
+        counted[batch * GROUPS // BATCHES] = responses
         if progress is not None:
             progress(until / BATCHES)
     return QueueRun(
@@ -992,7 +993,7 @@ def _run(
         wait_probability=1 - int(waits[0]) / customers,
         wait_counts=waits,
         response_counts=responses,
-        group_counts=np.diff(groups, axis=0),
+        counted=counted,
     )
 
 

@@ -239,7 +239,7 @@ def test_error_of_a_percentile_is_the_spread_of_runs() -> None:
     told = np.sqrt(np.mean([run.response_percentile_error(99) ** 2 for run in runs]))
     # Relative standard errors: 1/√(2·59) of the spread, 1/√(2·60·7) of what is told, together 0.1.
     assert told / spread == pytest.approx(1, abs=0.3)
-    assert runs[0].group_counts.sum(axis=0).tolist() == runs[0].response_counts.tolist()
+    assert runs[0].counted[-1].tolist() == runs[0].response_counts.tolist()
 
 
 def test_fan_out() -> None:
