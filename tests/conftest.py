@@ -54,7 +54,6 @@ NEEDS = {
         (),
         "sudo apt install memcached · brew install memcached",
     ),
-    "bwrap": Need(("bwrap",), (), "sudo apt install bubblewrap, on Linux"),
     "make": Need(("make",), (), "sudo apt install make · xcode-select --install"),
     "git": Need(("git",), (), "sudo apt install git · xcode-select --install"),
 }
