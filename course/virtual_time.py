@@ -7,7 +7,6 @@ jumps to the next timer instead of waiting for it. Code that waits for a socket 
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import selectors
 import threading
 from collections.abc import Coroutine
@@ -40,18 +39,11 @@ class _VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._jump.now
 
-    def close(self) -> None:
-        # Who is pending still was not cancelled, or caught it. Code that catches everything would go on for ever
-        # when it is collected, too, and without a loop nothing could end it: such a task is never collected.
-        for task in asyncio.all_tasks(self):
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(task))
-        super().close()
-
 
 def run(main: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end in virtual time, starting at 0.0 s, and return its result.
 
-    Works inside a notebook, whose own loop is already running: there it runs in a thread of its own. Tasks
+    Works inside a notebook, whose own loop is already running: this one runs in a thread of its own. Tasks
     still pending when `main` returns are cancelled. Read the clock with
     ``asyncio.get_running_loop().time()``.
 
@@ -64,16 +56,13 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     DeadlockError
         If nothing can ever happen again.
     """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return _here(main)
     outcome: list[T] = []
     error: list[BaseException] = []
 
     def work() -> None:
         try:
-            outcome.append(_here(main))
+            with asyncio.Runner(loop_factory=_VirtualLoop) as runner:
+                outcome.append(runner.run(main))
         except BaseException as caught:
             error.append(caught)
 
@@ -83,8 +72,3 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     if error:
         raise error[0]
     return outcome[0]
-
-
-def _here(main: Coroutine[Any, Any, T]) -> T:
-    with asyncio.Runner(loop_factory=_VirtualLoop) as runner:
-        return runner.run(main)
